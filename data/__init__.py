@@ -1,0 +1,1 @@
+"""Grid data: schema, loader, publication times, splits and the synthetic default."""

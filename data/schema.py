@@ -1,0 +1,40 @@
+"""The columns of a half-hourly grid table: the one place that names them."""
+
+from typing import Final, NamedTuple
+
+
+class Column(NamedTuple):
+    """One measured or published series.
+
+    Attributes:
+        name: Column name, unit included.
+        low: Lowest plausible value; below it the unit is almost certainly wrong.
+        high: Highest plausible value.
+    """
+
+    name: str
+    low: float
+    high: float
+
+
+COLUMNS: Final = (
+    Column("day_ahead_price_gbp_per_mwh", -600.0, 7000.0),
+    Column("market_index_price_gbp_per_mwh", -600.0, 7000.0),
+    Column("imbalance_price_gbp_per_mwh", -1000.0, 10000.0),
+    Column("net_imbalance_volume_mwh", -6000.0, 6000.0),
+    Column("carbon_intensity_mix_derived_g_per_kwh", 0.0, 1200.0),
+    Column("demand_mw", 5000.0, 80000.0),
+    Column("wind_mw", 0.0, 60000.0),
+    Column("embedded_wind_mw", 0.0, 30000.0),
+    Column("embedded_solar_mw", 0.0, 60000.0),
+    Column("demand_forecast_da_mw", 5000.0, 80000.0),
+    Column("wind_forecast_da_mw", 0.0, 60000.0),
+    Column("embedded_wind_forecast_da_mw", 0.0, 30000.0),
+    Column("embedded_solar_forecast_da_mw", 0.0, 60000.0),
+    Column("temperature_c", -40.0, 55.0),
+    Column("relative_humidity_pct", 0.0, 100.0),
+    Column("wet_bulb_c", -40.0, 40.0),
+)
+INDEX_NAME: Final = "timestamp_utc"
+PERIOD_H: Final = 0.5
+PERIODS_PER_DAY: Final = 48

@@ -1,0 +1,1 @@
+"""Policies that are not learnt: rules, optimisers and the oracle."""

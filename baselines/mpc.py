@@ -1,0 +1,140 @@
+"""Model predictive control: plan the forecast day as a linear program, do its first half-hour, plan again."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final, Self
+
+import cvxpy as cp
+import numpy as np
+from numpy.typing import NDArray
+
+from data.schema import PERIOD_H
+from envs.battery import Adders
+from envs.fields import Field, FloatArray, position, positions
+from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
+from envs.single import SystemEnv
+from models.battery import Battery
+
+logger = logging.getLogger(__name__)
+
+# PIQP solves this problem fastest and Clarabel is the robust second; CVXPY's own default hits its iteration limit.
+SOLVERS: Final = ("PIQP", "CLARABEL")
+SOLVED: Final = (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
+
+
+class BatteryPlanner:
+    """The battery's linear program over a fixed horizon, compiled once and then only fed numbers.
+
+    Minimises price x energy + wear + network adders less the value of what is left, subject to the model's own
+    limits. Charging and discharging are separate variables, so the program is a relaxation: at negative prices it
+    may do both at once, and the difference is what is asked of the battery.
+    """
+
+    def __init__(self, battery: Battery, adders: Adders, horizon: int = FORECAST_PERIODS) -> None:
+        """Compile the program.
+
+        Args:
+            battery: The simulated battery's own parameters.
+            adders: Costs beside the market price.
+            horizon: Number of half-hours planned.
+        """
+        self.battery, self.horizon = battery, horizon
+        self._energy_kwh = cp.Parameter()
+        self._price = cp.Parameter(horizon)  # GBP/kWh, 0 beyond the end of the episode
+        self._end_value = cp.Parameter(nonneg=True)  # GBP per stored kWh
+        charge_kw, discharge_kw = cp.Variable(horizon), cp.Variable(horizon)
+        stored_kw = battery.charge_efficiency * charge_kw - discharge_kw / battery.discharge_efficiency
+        energy_kwh = self._energy_kwh + PERIOD_H * cp.cumsum(stored_kw)
+        gained_kwh = PERIOD_H * cp.sum(stored_kw)  # the start is a constant; leaving it out keeps the program DPP
+        self._power_kw = charge_kw - discharge_kw
+        bought_kwh = PERIOD_H * self._power_kw
+        cost_gbp = (
+            self._price @ bought_kwh
+            + PERIOD_H * battery.wear_gbp_per_kwh * cp.sum(charge_kw + discharge_kw)
+            + PERIOD_H * adders.network_gbp_per_mwh / 1000.0 * cp.sum(charge_kw)
+            - self._end_value * gained_kwh
+        )
+        self._problem = cp.Problem(
+            cp.Minimize(cost_gbp),
+            [
+                charge_kw >= 0.0,
+                charge_kw <= battery.max_charge_kw,
+                discharge_kw >= 0.0,
+                discharge_kw <= battery.max_discharge_kw,
+                energy_kwh >= battery.min_fraction * battery.capacity_kwh,
+                energy_kwh <= battery.max_fraction * battery.capacity_kwh,
+            ],
+        )
+
+    def plan_kw(
+        self, energy_kwh: float, price_gbp_per_mwh: NDArray[np.float64], end_value_gbp_per_mwh: float
+    ) -> NDArray[np.float64]:
+        """The cheapest grid power for every half-hour of the horizon.
+
+        Args:
+            energy_kwh: Stored energy now; a reading outside the allowed band is read as the nearest edge.
+            price_gbp_per_mwh: Expected price, shape (horizon,).
+            end_value_gbp_per_mwh: Worth of each stored MWh at the end; below 0 counts as 0.
+
+        Returns:
+            Grid power in kW, charging positive, shape (horizon,). All zeros, and a logged reason, if no solver
+            finds a plan: a caller always gets something safe to do.
+        """
+        b = self.battery
+        # An interior-point solver needs an interior: exactly on the edge it still has one, beyond it there is none.
+        self._energy_kwh.value = float(
+            np.clip(energy_kwh, b.min_fraction * b.capacity_kwh, b.max_fraction * b.capacity_kwh)
+        )
+        self._price.value = price_gbp_per_mwh / 1000.0
+        self._end_value.value = max(end_value_gbp_per_mwh, 0.0) / 1000.0
+        for solver in SOLVERS:
+            try:
+                self._problem.solve(solver=solver)
+            except cp.SolverError as error:
+                logger.warning("%s failed: %s", solver, error)
+                continue
+            if self._problem.status in SOLVED and self._power_kw.value is not None:
+                return self._power_kw.value
+            logger.warning("%s ended %s", solver, self._problem.status)
+        return np.zeros(self.horizon)
+
+
+class MpcPolicy:
+    """Rolling 24-hour plans on the observed price forecast."""
+
+    def __init__(self, battery: Battery, adders: Adders, fields: Sequence[Field]) -> None:
+        """Build the planner once.
+
+        Args:
+            battery: The simulated battery's own parameters.
+            adders: Costs beside the market price.
+            fields: Observation layout.
+        """
+        self.planner = BatteryPlanner(battery, adders)
+        self._forecast = positions(fields, FORECAST_PREFIX)
+        self._charge = position(fields, "charge_fraction")
+        self._hours_left = position(fields, "hours_left_h")
+
+    @classmethod
+    def for_env(cls, env: SystemEnv) -> Self:
+        """For a battery environment: its battery, its adders, its observation layout."""
+        return cls(env.system.battery, env.system.adders, env.system.observation_fields)
+
+    def reset(self, seed: int) -> None:
+        """Nothing to forget."""
+
+    def plan_kw(self, observation: FloatArray) -> NDArray[np.float64]:
+        """The whole plan behind `act`, kW, shape (48,); zero after the end of the episode."""
+        forecast = observation[self._forecast].astype(np.float64)
+        left = round(float(observation[self._hours_left]) / PERIOD_H)
+        # Beyond the end of the episode nothing can be traded: energy there is worth what ends up in store.
+        end_value = float(forecast[: max(left, 1)].mean()) * self.planner.battery.discharge_efficiency
+        price = np.where(np.arange(forecast.size) < left, forecast, end_value)
+        energy_kwh = float(observation[self._charge]) * self.planner.battery.capacity_kwh
+        return self.planner.plan_kw(energy_kwh, price, end_value)
+
+    def act(self, observation: FloatArray) -> FloatArray:
+        """First half-hour of the plan as a share of the highest power, shape (1,)."""
+        power_kw = self.plan_kw(observation)[0]
+        b = self.planner.battery
+        return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)

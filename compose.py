@@ -1,0 +1,49 @@
+"""From a composed configuration to the objects that the entry points share."""
+
+from typing import Any
+
+import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from data import splits
+from envs.scenario import EpisodeLength, History, PriceForecaster, Scenario
+from envs.system import System
+
+
+def history_and_forecaster(cfg: DictConfig) -> tuple[History, PriceForecaster]:
+    """Load the table, fit the forecaster on its training split, and lay out what policies are shown."""
+    table = instantiate(cfg.data.table)
+    train = table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")]
+    forecaster = instantiate(cfg.forecaster)(train)
+    return History(table, forecaster), forecaster
+
+
+def system_for(
+    cfg: DictConfig, history: History, split: str, episode: EpisodeLength, **changes: Any  # noqa: ANN401 - passed through
+) -> System:
+    """The configured system on one split."""
+    return instantiate(cfg.env.system)(scenario=Scenario(history, split, episode), **changes)
+
+
+def manifest(
+    cfg: DictConfig,
+    name: str,
+    policy: str,
+    system: System,
+    forecaster: PriceForecaster,
+    scores: dict[str, Any],
+    origin: dict[str, Any],
+) -> dict[str, Any]:
+    """Describe a policy for `agents.bundle.write_bundle`."""
+    return {
+        "name": name,
+        "policy": policy,
+        "env": cfg.env.id,
+        "observation_fields": [f.name for f in system.observation_fields],
+        "action_fields": [f.name for f in system.action_fields],
+        "system": {"battery": system.battery._asdict(), "adders": system.adders._asdict()},
+        "forecaster": forecaster._asdict(),
+        "scores": scores,
+        "provenance": origin,
+    }

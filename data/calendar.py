@@ -1,0 +1,49 @@
+"""GB market time: local settlement dates and periods at the edge of a UTC world."""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from data.schema import PERIOD_H
+
+LOCAL_TIME_ZONE: Final = "Europe/London"
+PERIOD: Final = pd.Timedelta(hours=PERIOD_H)
+
+
+def local_midnight_utc(index: pd.DatetimeIndex, days_ahead: int = 0) -> pd.DatetimeIndex:
+    """Start, in UTC, of the local day of each instant, `days_ahead` days later.
+
+    Args:
+        index: Instants, tz-aware UTC, shape (n,).
+        days_ahead: 0 for the same local day, 1 for the next one.
+
+    Returns:
+        UTC instants, shape (n,); a clock-change day is 23 or 25 hours long.
+    """
+    day = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None).normalize() + pd.Timedelta(days=days_ahead)
+    return day.tz_localize(LOCAL_TIME_ZONE).tz_convert("UTC")
+
+
+def local_hour(index: pd.DatetimeIndex) -> np.ndarray:
+    """Local hour of day with its fraction, 0 to 23.5, shape (n,)."""
+    local = index.tz_convert(LOCAL_TIME_ZONE)
+    return (local.hour + local.minute / 60.0).to_numpy(dtype=np.float64)
+
+
+def settlement_period(index: pd.DatetimeIndex) -> np.ndarray:
+    """Settlement period number of each half-hour, 1 to 46, 48 or 50, shape (n,).
+
+    Counted from local midnight (BSC Section X-1), so it never equals hour x 2 after a clock change.
+    """
+    return ((index - local_midnight_utc(index)) // PERIOD + 1).to_numpy(dtype=np.int64)
+
+
+def settlement_date(index: pd.DatetimeIndex) -> np.ndarray:
+    """Local calendar date of each half-hour as datetime64[D], shape (n,)."""
+    return index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None).to_numpy().astype("datetime64[D]")
+
+
+def local_day_starts(index: pd.DatetimeIndex) -> np.ndarray:
+    """Positions at which a local day begins, ascending, shape (n_days,)."""
+    return np.flatnonzero(settlement_period(index) == 1)

@@ -1,0 +1,74 @@
+"""One lane of a system as a Gymnasium environment."""
+
+from collections import deque
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.schema import PERIODS_PER_DAY
+from envs.fields import FloatArray, box
+from envs.system import System
+
+
+class SystemEnv(gym.Env[FloatArray, FloatArray]):
+    """A simulated system, one half-hour a step.
+
+    Rewards are GBP. An episode terminates (it is never truncated): what is left in store is valued by the system's
+    `end_value` term in the last step. `info` holds `reward_gbp` by term and the system's telemetry.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}
+
+    def __init__(self, system: System, render_mode: str | None = None) -> None:
+        """Wrap a system.
+
+        Args:
+            system: The simulated system.
+            render_mode: None, or "rgb_array" for pictures of the last two days.
+
+        Raises:
+            ValueError: If the render mode is unknown.
+        """
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"unknown render mode {render_mode!r}; allowed are None and 'rgb_array'")
+        self.system = system
+        self.render_mode = render_mode
+        self.observation_space = box(system.observation_fields)
+        self.action_space = box(system.action_fields)
+        self.state = np.zeros((1, system.state_size))
+        self._terms = np.zeros((1, len(system.terms)))
+        self._over = np.zeros(1, dtype=np.bool_)
+        self._observations = np.zeros((1, len(system.observation_fields)), dtype=np.float32)
+        self._log: deque[dict[str, Any]] = deque(maxlen=2 * PERIODS_PER_DAY)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Start an episode drawn by the env's own generator; `options` are not used."""
+        super().reset(seed=seed)
+        self.state[0] = self.system.draw(self.np_random)
+        self._log.clear()
+        return self._observe(), {}
+
+    def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+        """Advance half an hour; an action outside the space is clipped to what is feasible."""
+        asked = np.asarray(action, dtype=np.float32).reshape(1, -1)
+        began = self.system.when(self.state[0]) if self.render_mode else None
+        self.system.step(self.state, asked, self._terms, self._over)
+        terms = self._terms[0].tolist()
+        info: dict[str, Any] = self.system.telemetry(self.state[0])
+        if began is not None:
+            self._log.append({"timestamp_utc": began, **info})
+        info["reward_gbp"] = dict(zip(self.system.terms, terms, strict=True))
+        return self._observe(), sum(terms), bool(self._over[0]), False, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # gym's own return type is wider
+        """The last two days as an image, shape (height, width, 3), or None without a render mode."""
+        return self.system.picture(pd.DataFrame(list(self._log))) if self.render_mode else None
+
+    def _observe(self) -> FloatArray:
+        self.system.observe(self.state, self._observations)
+        return self._observations[0].copy()

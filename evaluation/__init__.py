@@ -1,0 +1,1 @@
+"""One loop, one score, one report for every policy."""

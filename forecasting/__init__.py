@@ -1,0 +1,1 @@
+"""Forecasts made from published information alone."""

@@ -1,0 +1,100 @@
+"""The built-in price forecaster: the day-ahead price plus the last known deviation, decaying.
+
+The imbalance price scatters around the day-ahead price. Where the day-ahead price is published it is the
+forecast's level, beyond that the same half-hour of the last published day is. On top comes what is left of the
+newest known deviation (imbalance less day-ahead), with one factor per age of that deviation.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+from data.publication import known_rows
+from data.schema import PERIODS_PER_DAY
+
+LEADS: Final = 48
+FRESHEST_AGE: Final = 2  # the newest imbalance price at the start of t is that of t-2
+SPIKE_GBP_PER_MWH: Final = 150.0  # deviations beyond this are clipped: spikes say little about what follows
+
+
+class DeviationForecaster(NamedTuple):
+    """Day-ahead price plus decaying last known deviation.
+
+    Attributes:
+        factors: Share of a deviation still expected after 2, 3, ... periods, length `LEADS`.
+    """
+
+    factors: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, table: pd.DataFrame) -> "DeviationForecaster":
+        """Fit one factor per age by least squares on clipped deviations.
+
+        Args:
+            table: A checked grid table holding nothing but the training split.
+
+        Returns:
+            The fitted forecaster.
+        """
+        deviation = np.clip(
+            (table["imbalance_price_gbp_per_mwh"] - table["day_ahead_price_gbp_per_mwh"]).to_numpy(dtype=np.float64),
+            -SPIKE_GBP_PER_MWH,
+            SPIKE_GBP_PER_MWH,
+        )
+        factors = []
+        for age in range(FRESHEST_AGE, FRESHEST_AGE + LEADS):
+            past, now = deviation[:-age], deviation[age:]
+            both = np.isfinite(past) & np.isfinite(now)
+            power = float(past[both] @ past[both])
+            factors.append(float(past[both] @ now[both]) / power if power > 0.0 else 0.0)
+        return cls(tuple(factors))
+
+    def predict(self, table: pd.DataFrame) -> np.ndarray:
+        """Forecast the imbalance price of the next 48 periods at the start of every period.
+
+        Args:
+            table: A checked grid table, n rows; values published later than a row are not used for that row.
+
+        Returns:
+            GBP/MWh, shape (n, 48), float32: [t, k] is the forecast made at the start of t for period t + k. NaN
+            where no day-ahead price at all has been published yet.
+        """
+        index = pd.DatetimeIndex(table.index)
+        return _predict(
+            table["day_ahead_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
+            table["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
+            known_rows("day_ahead_price_gbp_per_mwh", index),
+            known_rows("imbalance_price_gbp_per_mwh", index),
+            np.array(self.factors),
+        )
+
+
+@njit(cache=True)
+def _predict(
+    day_ahead: np.ndarray,
+    imbalance: np.ndarray,
+    day_ahead_known: np.ndarray,
+    imbalance_known: np.ndarray,
+    factors: np.ndarray,
+) -> np.ndarray:
+    forecast = np.full((day_ahead.size, LEADS), np.nan, dtype=np.float32)
+    for t in range(day_ahead.size):
+        newest = imbalance_known[t] - 1
+        while newest >= 0 and not (
+            newest < day_ahead_known[t] and np.isfinite(imbalance[newest]) and np.isfinite(day_ahead[newest])
+        ):
+            newest -= 1
+        deviation = 0.0
+        if newest >= 0:
+            deviation = min(max(imbalance[newest] - day_ahead[newest], -SPIKE_GBP_PER_MWH), SPIKE_GBP_PER_MWH)
+        for lead in range(LEADS):
+            source = t + lead
+            while source >= 0 and (source >= day_ahead_known[t] or not np.isfinite(day_ahead[source])):
+                source -= PERIODS_PER_DAY
+            if source >= 0:
+                age = t + lead - newest - FRESHEST_AGE
+                left = factors[age] * deviation if newest >= 0 and age < factors.size else 0.0
+                forecast[t, lead] = day_ahead[source] + left
+    return forecast

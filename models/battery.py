@@ -1,0 +1,82 @@
+"""A stationary battery: what it can do now, and what it does when asked."""
+
+from math import isfinite, sqrt
+from typing import NamedTuple
+
+from numba import njit
+
+
+class Battery(NamedTuple):
+    """Parameters of a battery; the defaults are those of the default site.
+
+    Attributes:
+        capacity_kwh: Nameplate energy.
+        max_charge_kw: Highest grid power while charging.
+        max_discharge_kw: Highest grid power while discharging.
+        min_fraction: Lowest allowed state of charge.
+        max_fraction: Highest allowed state of charge.
+        charge_efficiency: Stored over bought energy; the default splits a round trip of 0.94 evenly.
+        discharge_efficiency: Sold over released energy.
+        wear_gbp_per_kwh: Ageing cost of each kWh exchanged with the grid, in either direction.
+    """
+
+    capacity_kwh: float = 1000.0
+    max_charge_kw: float = 250.0
+    max_discharge_kw: float = 250.0
+    min_fraction: float = 0.15
+    max_fraction: float = 0.90
+    charge_efficiency: float = sqrt(0.94)
+    discharge_efficiency: float = sqrt(0.94)
+    wear_gbp_per_kwh: float = 0.005
+
+
+def checked(battery: Battery) -> Battery:
+    """Return the battery, or say which parameter is wrong.
+
+    Raises:
+        ValueError: A parameter is not finite, negative, or outside its range.
+    """
+    for name, value in battery._asdict().items():
+        if not isfinite(value) or value < 0.0:
+            raise ValueError(f"battery {name} is {value}; it must be a finite number, 0 or above")
+    for name in ("charge_efficiency", "discharge_efficiency"):
+        if not 0.0 < getattr(battery, name) <= 1.0:
+            raise ValueError(f"battery {name} is {getattr(battery, name)}; it must be above 0 and at most 1")
+    if not battery.min_fraction <= battery.max_fraction <= 1.0:
+        raise ValueError(
+            f"battery allows {battery.min_fraction} to {battery.max_fraction} of its charge; "
+            "it must be 0 <= min_fraction <= max_fraction <= 1"
+        )
+    return battery
+
+
+@njit(cache=True)
+def power_limits_kw(b: Battery, energy_kwh: float, dt_h: float) -> tuple[float, float]:
+    """Lowest and highest feasible grid power over the next `dt_h` hours; charging is positive.
+
+    A battery found outside its band (a bad reading, a changed limit) may move towards it only.
+    """
+    stock_kwh = max(energy_kwh - b.min_fraction * b.capacity_kwh, 0.0)
+    room_kwh = max(b.max_fraction * b.capacity_kwh - energy_kwh, 0.0)
+    low_kw = -min(b.max_discharge_kw, stock_kwh * b.discharge_efficiency / dt_h)
+    high_kw = min(b.max_charge_kw, room_kwh / (b.charge_efficiency * dt_h))
+    return low_kw, high_kw
+
+
+@njit(cache=True)
+def step(b: Battery, energy_kwh: float, power_kw: float, dt_h: float) -> tuple[float, float]:
+    """Stored energy after `dt_h` hours, and the grid power that was really exchanged.
+
+    Args:
+        b: The battery.
+        energy_kwh: Stored energy now.
+        power_kw: Requested grid power, charging positive; anything is allowed, NaN asks for nothing.
+        dt_h: Length of the step.
+
+    Returns:
+        Stored energy afterwards and the clipped grid power.
+    """
+    low_kw, high_kw = power_limits_kw(b, energy_kwh, dt_h)
+    power_kw = min(max(power_kw, low_kw), high_kw) if power_kw == power_kw else 0.0
+    stored_kw = power_kw * b.charge_efficiency if power_kw > 0.0 else power_kw / b.discharge_efficiency
+    return energy_kwh + stored_kw * dt_h, power_kw

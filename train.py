@@ -1,0 +1,76 @@
+"""Train a policy: `python train.py --help`."""
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and torch load
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from agents.bundle import OnnxPolicy, write_bundle
+from agents.ppo import best_network
+from compose import history_and_forecaster, manifest, system_for
+from envs.single import SystemEnv
+from evaluation.metrics import capture
+from evaluation.provenance import provenance
+from evaluation.rollout import play
+
+logger = logging.getLogger("train")
+RECORD = "run.json"
+RIVALS = ("idle", "rule", "mpc")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Train, score against the rivals on validation, and leave a bundle."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    resumed = not OmegaConf.is_missing(cfg, "resume")
+    if resumed:
+        cfg = OmegaConf.create(json.loads((run_dir / RECORD).read_text())["config"])
+    history, forecaster = history_and_forecaster(cfg)
+    origin = provenance(OmegaConf.to_container(cfg, resolve=True), history.data_hash)
+    (run_dir / RECORD).write_text(json.dumps(origin, indent=2))
+
+    training = system_for(cfg, history, "train", cfg.env.episode, **cfg.env.training)
+    trainer = instantiate(
+        cfg.agent, system=training, run_dir=run_dir, seed=cfg.seed, potential_gbp=getattr(training, "held_gbp", None)
+    )
+    if resumed:
+        logger.info("resumed %s after %s env-steps", run_dir, f"{trainer.load_checkpoint():,}")
+    validation = SystemEnv(system_for(cfg, history, "validation", "split"))
+    began = time.perf_counter()
+    finished = trainer.learn(
+        cfg.total_steps,
+        lambda policy: play(validation, policy, cfg.seed)["reward_gbp"].sum(),
+        cfg.score_every,
+        cfg.checkpoint_every,
+        cfg.progress_bar,
+    )
+    logger.info("%s after %.0f s", "trained" if finished else "interrupted", time.perf_counter() - began)
+
+    network = best_network(run_dir)
+    rivals = {name: instantiate(cfg.env.policies[name])(validation) for name in RIVALS}
+    policies = {"ppo": OnnxPolicy(network), **rivals, "oracle": instantiate(cfg.env.policies.oracle)(validation)}
+    logger.info("scoring %s on validation", ", ".join(policies))
+    values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}
+    captures = {name: capture(value, values["idle"], policies["oracle"].bound_gbp) for name, value in values.items()}
+    scores = {name: {"validation_gbp": values[name], "validation_capture": captures[name]} for name in values}
+    bundle = write_bundle(run_dir / "bundle", manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin), network)
+    for name, value in values.items():
+        logger.info("  %-7s %9.0f GBP   %5.1f %% of perfect foresight", name, value, 100.0 * captures[name])
+    logger.info(
+        "policy: %s   logs: tensorboard --logdir %s   %s",
+        bundle,
+        run_dir.parent.parent,
+        "backtest: python evaluate.py" if finished else f"go on: python train.py resume={run_dir}",
+    )
+
+
+if __name__ == "__main__":
+    main()

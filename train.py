@@ -38,8 +38,8 @@ def main(cfg: DictConfig) -> None:
     (run_dir / RECORD).write_text(json.dumps(origin, indent=2))
 
     training = system_for(cfg, history, "train", cfg.env.episode, **cfg.env.training)
-    trainer = instantiate(
-        cfg.agent, system=training, run_dir=run_dir, seed=cfg.seed, potential_gbp=getattr(training, "held_gbp", None)
+    trainer = instantiate(cfg.agent)(
+        system=training, run_dir=run_dir, seed=cfg.seed, potential_gbp=getattr(training, "held_gbp", None)
     )
     if resumed:
         logger.info("resumed %s after %s env-steps", run_dir, f"{trainer.load_checkpoint():,}")

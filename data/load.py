@@ -76,7 +76,7 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
 def table_hash(table: pd.DataFrame) -> str:
     """SHA-256 over index, column names and values: the data's name in reports and bundles."""
     digest = hashlib.sha256(",".join(table.columns).encode())
-    digest.update(table.index.to_numpy().astype("datetime64[s]").tobytes())
+    digest.update(pd.DatetimeIndex(table.index).as_unit("s").asi8.tobytes())
     digest.update(np.ascontiguousarray(table.to_numpy(dtype=np.float64)).tobytes())
     return digest.hexdigest()
 

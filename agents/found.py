@@ -1,0 +1,39 @@
+"""Learnt policies that training has left on disk."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from agents.bundle import MANIFEST, NETWORK, read_manifest
+
+
+class Learnt(NamedTuple):
+    """A trained policy.
+
+    Attributes:
+        name: Its name, for example `ppo`.
+        seed: Seed it was trained with.
+        network: ONNX graph.
+    """
+
+    name: str
+    seed: int
+    network: bytes
+
+
+def learnt_policies(runs: str | Path, data_hash: str) -> list[Learnt]:
+    """The newest bundle of each (name, seed) below a folder of runs that was trained on this very data.
+
+    Args:
+        runs: Folder with one subfolder per training run.
+        data_hash: `data.load.table_hash` of the table in use.
+
+    Returns:
+        Policies by name and seed; empty if there is none.
+    """
+    newest: dict[tuple[str, int], Path] = {}
+    for file in sorted(Path(runs).glob(f"*/bundle/{MANIFEST}"), key=lambda found: found.stat().st_mtime):
+        manifest = read_manifest(file.parent)
+        origin = manifest["provenance"]
+        if manifest["policy"] == "onnx" and origin["data_sha256"] == data_hash:
+            newest[manifest["name"], int(origin["config"]["seed"])] = file.parent
+    return [Learnt(name, seed, (folder / NETWORK).read_bytes()) for (name, seed), folder in sorted(newest.items())]

@@ -1,0 +1,90 @@
+"""Backtest every policy and choose the winner: `python evaluate.py --help`."""
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and torch load
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents.bundle import NETWORK, OnnxPolicy, write_bundle
+from agents.found import Learnt, learnt_policies
+from compose import history_and_forecaster, manifest, system_for
+from envs.single import SystemEnv
+from evaluation.backtest import ORACLE, Run, score, winner
+from evaluation.policy import Policy
+from evaluation.provenance import provenance
+from evaluation.report import write_report
+from evaluation.results import write_results
+from evaluation.rollout import play
+from evaluation.tensorboard import log_runs
+
+logger = logging.getLogger("evaluate")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Play, score, report, and leave the winner where `serve.py` finds it."""
+    folder = Path(cfg.reports) / cfg.name
+    history, forecaster = history_and_forecaster(cfg)
+    origin = provenance(OmegaConf.to_container(cfg, resolve=True), history.data_hash)
+    learnt = learnt_policies(cfg.runs, history.data_hash)
+    if not learnt:
+        logger.warning("no policy trained on this data under %s: comparing the baselines alone", cfg.runs)
+
+    runs: dict[str, list[Run]] = {}
+    for split in cfg.splits:
+        env = SystemEnv(system_for(cfg, history, split, "split"))
+        runs[split] = _play_all(cfg, env, learnt, split)
+    rows = [row for split, played in runs.items() for row in score(played, cfg.env.id, split)]
+    best = winner(rows)
+
+    command = shlex.join(["python", "evaluate.py", *sys.argv[1:]])
+    write_results(folder, rows, runs, best["policy"], command, origin)
+    log_runs(Path(cfg.runs) / f"evaluation-{cfg.data.name}", runs)
+    chosen = {row["split"]: {"value_gbp": row["value_gbp"], "capture": row["capture"]} for row in rows if _same(row, best)}
+    network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
+    kind = best["policy"] if network is None else "onnx"
+    described = manifest(cfg, best["policy"], kind, env.system, forecaster, chosen, origin)
+    write_bundle(folder / "winner", described, network)
+    shutil.copytree(folder / "winner", Path(cfg.reports) / "winner", dirs_exist_ok=True)
+    page = write_report(folder)
+    for row in rows:
+        logger.info(
+            "%-10s %-8s seed %d %9.0f GBP  %5.1f %% of perfect foresight (%.1f to %.1f)",
+            row["split"], row["policy"], row["seed"], row["value_gbp"],
+            100 * row["capture"], 100 * row["capture_low"], 100 * row["capture_high"],
+        )  # fmt: skip
+    logger.info("winner on validation: %s   report: %s   serve it: python serve.py", best["policy"], page)
+
+
+def _play_all(cfg: DictConfig, env: SystemEnv, learnt: list[Learnt], split: str) -> list[Run]:
+    policies: list[tuple[str, int, Policy]] = [
+        (name, cfg.seed, instantiate(partial)(env)) for name, partial in cfg.env.policies.items()
+    ]
+    policies += [(one.name, one.seed, OnnxPolicy(one.network)) for one in learnt]
+    episode = env.system.scenario.episodes[0]
+    played = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        for name, seed, policy in policies:
+            task = progress.add_task(f"{split} {name}", total=episode.stop - episode.first)
+            trace = play(env, policy, seed, lambda n, task=task: progress.advance(task, n))
+            bound_gbp = policy.bound_gbp if name == ORACLE else float("nan")
+            played.append(Run(name, seed, trace, bound_gbp))
+    return played
+
+
+def _same(row: dict, other: dict) -> bool:
+    return (row["policy"], row["seed"]) == (other["policy"], other["seed"])
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-WEEK: Final = "7D"
+WEEK: Final = "168h"  # not "7D": a day is not a fixed span to pandas
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
 

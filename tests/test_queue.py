@@ -41,11 +41,11 @@ def table(jobs, periods):
 
 
 @st.composite
-def tables(draw, least_slack=-2, most_jobs=30):
+def tables(draw, least_slack=-2):
     """Job tables with whole kW, so that every sum is exact."""
     periods = draw(st.integers(1, 10))
     jobs = []
-    for _ in range(draw(st.integers(0, most_jobs))):
+    for _ in range(draw(st.integers(0, 30))):
         arrival, duration = draw(st.integers(0, periods - 1)), draw(st.integers(1, 6))
         deadline = arrival + duration + draw(st.integers(least_slack, 6))
         latest = arrival + draw(st.integers(0, 8))
@@ -323,6 +323,13 @@ def test_a_due_job_that_does_not_fit_keeps_smaller_ones_from_passing_it():
     lane = one_lane(free, jobs, t=1)
     queue.begin_period(free, jobs, lane, 1, 70.0)
     assert queue.release(free, jobs, lane, 1, 70.0, 70.0) == 10.0
+
+
+def test_a_due_job_that_fills_the_limit_exactly_starts():
+    rules, jobs = QueueRules(100.0), table([Job(0, 100.0, 1, 1, 0, 0, 1.0)], 1)
+    lane = one_lane(rules, jobs)
+    queue.begin_period(rules, jobs, lane, 0, 100.0)
+    assert queue.end_period(rules, jobs, lane, 0) == (100.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 
 from envs.fields import FloatArray, box
 from envs.system import System
-from envs.vector import Lanes
+from envs.vector import LaneRunner
 
 
 def action_levels(system: System, levels: int) -> FloatArray:
@@ -40,7 +40,7 @@ class LanesVecEnv(VecEnv):
         Raises:
             ValueError: If `n_lanes` or `levels` is out of range.
         """
-        self.lanes = Lanes(system, n_lanes)
+        self.runner = LaneRunner(system, n_lanes)
         self._levels = action_levels(system, levels) if levels else None
         self._discrete = np.arange(len(system.action_fields))
         action_space: spaces.Space = box(system.action_fields)
@@ -57,7 +57,7 @@ class LanesVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Restart every lane."""
-        observations = self.lanes.reset(list(self._seeds))
+        observations = self.runner.reset(list(self._seeds))
         self._returns_gbp[:] = 0.0
         self._lengths[:] = 0
         self._reset_seeds()
@@ -74,25 +74,25 @@ class LanesVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Advance every lane; a lane that ended restarts and reports its last observation and episode return."""
-        observations = self.lanes.step(self._actions)
-        rewards_gbp = self.lanes.terms.sum(axis=1)
-        self.money_gbp += self.lanes.terms.sum(axis=0)
+        observations = self.runner.step(self._actions)
+        rewards_gbp = self.runner.terms.sum(axis=1)
+        self.money_gbp += self.runner.terms.sum(axis=0)
         self._returns_gbp += rewards_gbp
         self._lengths += 1
         infos = [self._nothing] * self.num_envs
-        if self.lanes.over.any():
-            for lane in np.flatnonzero(self.lanes.over):
+        if self.runner.over.any():
+            for lane in np.flatnonzero(self.runner.over):
                 infos[lane] = {
-                    "terminal_observation": self.lanes.final_observations[lane].copy(),
+                    "terminal_observation": self.runner.final_observations[lane].copy(),
                     "episode": {"r": float(self._returns_gbp[lane]), "l": int(self._lengths[lane]), "t": 0.0},
                 }
-            self._returns_gbp[self.lanes.over] = 0.0
-            self._lengths[self.lanes.over] = 0
-        return observations, rewards_gbp.astype(np.float32), self.lanes.over.copy(), infos
+            self._returns_gbp[self.runner.over] = 0.0
+            self._lengths[self.runner.over] = 0
+        return observations, rewards_gbp.astype(np.float32), self.runner.over.copy(), infos
 
     def take_money(self) -> dict[str, float]:
         """GBP by term since the last call, over all lanes."""
-        money = dict(zip(self.lanes.system.terms, self.money_gbp.tolist(), strict=True))
+        money = dict(zip(self.runner.system.terms, self.money_gbp.tolist(), strict=True))
         self.money_gbp[:] = 0.0
         return money
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
-from envs.battery import Adders
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.single import SystemEnv
 from models.battery import Battery
+from models.settlement import Adders
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from data.schema import PERIOD_H
-from envs import battery as env_battery
-from envs.battery import Adders, BatterySystem
+from envs.battery import BatterySystem
 from envs.fields import FloatArray
 from envs.single import SystemEnv
 from models.battery import Battery
+from models.settlement import Adders
 
 
 class Foresight(NamedTuple):
@@ -97,7 +97,7 @@ class OraclePolicy:
         """
         if not isinstance(env.system, BatterySystem):
             raise ValueError(f"this oracle foresees a BatterySystem, not a {type(env.system).__name__}")
-        self._state, self._system = env.state, env.system
+        self._lanes, self._system = env.lanes, env.system
         self._plan = np.zeros(0)
         self._next = 0
         self.bound_gbp = np.nan
@@ -109,12 +109,12 @@ class OraclePolicy:
 
     def reset(self, seed: int) -> None:
         """Solve the episode that the environment has just begun."""
-        state, market = self._state[0], self._system.scenario.market
-        first, stop = int(state[env_battery.PERIOD]), int(state[env_battery.STOP])
+        lane, market = self._lanes[0], self._system.scenario.market
+        first, stop = int(lane["period"]), int(lane["stop"])
         foresight = perfect_foresight(
             self._system.battery,
             self._system.adders,
-            float(state[env_battery.ENERGY_KWH]),
+            float(lane["energy_kwh"]),
             market.imbalance_price_gbp_per_mwh[first:stop],
             market.carbon_g_per_kwh[first:stop],
             float(market.end_price_gbp_per_mwh[stop]),

@@ -1,6 +1,6 @@
 """A battery that trades the imbalance price: `gridpilot/Battery-v0`."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -11,18 +11,20 @@ from data.schema import PERIOD_H
 from envs import information
 from envs.fields import Field, FloatArray, position, positions
 from envs.scenario import Market, Scenario, default_scenario
-from envs.system import State
+from envs.system import Lanes
 from models import battery as battery_model
 from models.battery import Battery
+from models.settlement import Adders, adders_gbp, energy_gbp
 
-# Columns of a lane's state row.
-ENERGY_KWH: Final = 0
-PERIOD: Final = 1  # row of the scenario that is decided next
-STOP: Final = 2  # row at which the episode ends
-START_ENERGY_KWH: Final = 3
-POWER_KW: Final = 4  # grid power of the last period
-STATE_SIZE: Final = 5
-
+LANE: Final = np.dtype(
+    [
+        ("energy_kwh", np.float64),
+        ("period", np.int64),  # row of the history that is decided next
+        ("stop", np.int64),  # row at which the episode ends
+        ("start_energy_kwh", np.float64),
+        ("power_kw", np.float64),  # grid power of the last period
+    ]
+)
 TERMS: Final = ("imbalance", "network", "carbon", "wear", "end_value")
 HORIZON_H: Final = 24.0
 
@@ -33,18 +35,6 @@ OWN_FIELDS: Final = (
 ACTION_FIELDS: Final = (
     Field("power_fraction", -1.0, 1.0, "share of the highest charging (above 0) or discharging (below 0) power"),
 )
-
-
-class Adders(NamedTuple):
-    """What a kWh costs beside its market price.
-
-    Attributes:
-        network_gbp_per_mwh: Network and policy costs of imported energy.
-        carbon_gbp_per_tonne: Price put on the carbon of imported energy; exports earn it back.
-    """
-
-    network_gbp_per_mwh: float = 0.0
-    carbon_gbp_per_tonne: float = 0.0
 
 
 class BatterySystem:
@@ -58,7 +48,7 @@ class BatterySystem:
     observation_fields = (*OWN_FIELDS, *information.FIELDS)
     action_fields = ACTION_FIELDS
     terms = TERMS
-    state_size = STATE_SIZE
+    lane = LANE
 
     def __init__(
         self,
@@ -88,8 +78,8 @@ class BatterySystem:
             )
         self.start_fraction = start_fraction
 
-    def draw(self, rng: np.random.Generator) -> State:
-        """A fresh lane at the start of a drawn episode, shape (STATE_SIZE,)."""
+    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
+        """Set a lane to the start of a drawn episode."""
         episode = self.scenario.episodes[int(rng.integers(len(self.scenario.episodes)))]
         fraction = (
             rng.uniform(self.battery.min_fraction, self.battery.max_fraction)
@@ -97,24 +87,28 @@ class BatterySystem:
             else self.start_fraction
         )
         energy_kwh = fraction * self.battery.capacity_kwh
-        return np.array([energy_kwh, episode.first, episode.stop, energy_kwh, 0.0])
+        lane["energy_kwh"] = lane["start_energy_kwh"] = energy_kwh
+        lane["period"], lane["stop"] = episode
+        lane["power_kw"] = 0.0
 
-    def observe(self, state: State, observations: FloatArray) -> None:
+    def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
-        _observe_lanes(self.battery, self.scenario.market.information, state, observations)
+        _observe_lanes(self.battery, self.scenario.history.price_information, lanes, observations)
 
-    def step(self, state: State, actions: FloatArray, terms: State, over: NDArray[np.bool_]) -> None:
+    def step(
+        self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]
+    ) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
-        _step_lanes(self.battery, self.adders, self.scenario.market, state, actions, terms, over)
+        _step_lanes(self.battery, self.adders, self.scenario.market, lanes, actions, terms, over)
 
-    def telemetry(self, state: State) -> dict[str, float]:
+    def telemetry(self, lane: np.void) -> dict[str, float]:
         """Stored energy, grid power of the last period and the price it was settled at."""
-        row = int(state[PERIOD]) - 1
+        energy_kwh = float(lane["energy_kwh"])
         return {
-            "energy_kwh": float(state[ENERGY_KWH]),
-            "charge_fraction": float(state[ENERGY_KWH]) / self.battery.capacity_kwh,
-            "power_kw": float(state[POWER_KW]),
-            "imbalance_price_gbp_per_mwh": float(self.scenario.market.imbalance_price_gbp_per_mwh[row]),
+            "energy_kwh": energy_kwh,
+            "charge_fraction": energy_kwh / self.battery.capacity_kwh,
+            "power_kw": float(lane["power_kw"]),
+            "imbalance_price_gbp_per_mwh": float(self.scenario.market.imbalance_price_gbp_per_mwh[lane["period"] - 1]),
         }
 
     def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
@@ -125,9 +119,9 @@ class BatterySystem:
         forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
         return energy_mwh * b.discharge_efficiency * forecast.mean(axis=1, dtype=np.float64)
 
-    def when(self, state: State) -> pd.Timestamp:
+    def when(self, lane: np.void) -> pd.Timestamp:
         """Start of the period that a lane decides next, UTC."""
-        return self.scenario.timestamps[int(state[PERIOD])]
+        return self.scenario.timestamps[lane["period"]]
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """State of charge and power over the price they met, for the last two days."""
@@ -141,43 +135,36 @@ def _step_lanes(
     battery: Battery,
     adders: Adders,
     market: Market,
-    state: np.ndarray,
+    lanes: np.ndarray,
     actions: np.ndarray,
     terms: np.ndarray,
     over: np.ndarray,
 ) -> None:
-    for lane in range(state.shape[0]):
-        over[lane] = _step_lane(battery, adders, market, state[lane], actions[lane], terms[lane])
+    for i in range(lanes.size):
+        lane = lanes[i]
+        t = lane.period
+        asked_kw = actions[i, 0] * (battery.max_charge_kw if actions[i, 0] > 0.0 else battery.max_discharge_kw)
+        energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, asked_kw, PERIOD_H)
+        metered_kwh = power_kw * PERIOD_H
+        # Without a day-ahead position all of it is deviation.
+        _, terms[i, 0] = energy_gbp(0.0, metered_kwh, 0.0, market.imbalance_price_gbp_per_mwh[t])
+        terms[i, 1], terms[i, 2] = adders_gbp(adders, metered_kwh, market.carbon_g_per_kwh[t])
+        terms[i, 3] = -battery.wear_gbp_per_kwh * abs(metered_kwh)
+        over[i] = t + 1 >= lane.stop
+        terms[i, 4] = 0.0
+        if over[i]:
+            gained_kwh = energy_kwh - lane.start_energy_kwh
+            terms[i, 4] = gained_kwh * battery.discharge_efficiency * market.end_price_gbp_per_mwh[t + 1] / 1000.0
+        lane.energy_kwh = energy_kwh
+        lane.power_kw = power_kw
+        lane.period = t + 1
 
 
 @njit(cache=True)
-def _step_lane(
-    battery: Battery, adders: Adders, market: Market, state: np.ndarray, action: np.ndarray, terms: np.ndarray
-) -> bool:
-    t = int(state[PERIOD])
-    asked_kw = action[0] * (battery.max_charge_kw if action[0] > 0.0 else battery.max_discharge_kw)
-    energy_kwh, power_kw = battery_model.step(battery, state[ENERGY_KWH], asked_kw, PERIOD_H)
-    bought_mwh = power_kw * PERIOD_H / 1000.0
-    terms[0] = -market.imbalance_price_gbp_per_mwh[t] * bought_mwh
-    terms[1] = -adders.network_gbp_per_mwh * max(bought_mwh, 0.0)
-    terms[2] = -adders.carbon_gbp_per_tonne * market.carbon_g_per_kwh[t] * bought_mwh / 1000.0
-    terms[3] = -battery.wear_gbp_per_kwh * abs(power_kw) * PERIOD_H
-    over = t + 1 >= state[STOP]
-    terms[4] = 0.0
-    if over:
-        gained_kwh = energy_kwh - state[START_ENERGY_KWH]
-        terms[4] = gained_kwh * battery.discharge_efficiency * market.end_price_gbp_per_mwh[t + 1] / 1000.0
-    state[ENERGY_KWH] = energy_kwh
-    state[POWER_KW] = power_kw
-    state[PERIOD] = t + 1
-    return over
-
-
-@njit(cache=True)
-def _observe_lanes(battery: Battery, shown: np.ndarray, state: np.ndarray, observations: np.ndarray) -> None:
-    for lane in range(state.shape[0]):
-        t = int(state[lane, PERIOD])
-        observations[lane, 0] = state[lane, ENERGY_KWH] / battery.capacity_kwh
-        observations[lane, 1] = min((state[lane, STOP] - t) * PERIOD_H, HORIZON_H)
-        for i in range(shown.shape[1]):
-            observations[lane, i + 2] = shown[t, i]
+def _observe_lanes(battery: Battery, shown: np.ndarray, lanes: np.ndarray, observations: np.ndarray) -> None:
+    for i in range(lanes.size):
+        lane = lanes[i]
+        observations[i, 0] = lane.energy_kwh / battery.capacity_kwh
+        observations[i, 1] = min((lane.stop - lane.period) * PERIOD_H, HORIZON_H)
+        for field in range(shown.shape[1]):
+            observations[i, field + 2] = shown[lane.period, field]

@@ -1,6 +1,6 @@
 """A stretch of market history that episodes are drawn from: what is shown, what is settled, where episodes begin."""
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -12,29 +12,35 @@ from data.calendar import local_day_starts
 from data.load import checked, table_hash
 from data.schema import PERIODS_PER_DAY
 from data.synthetic import generate
+from envs.fields import FloatArray
 from envs.information import PriceForecaster, information
+from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS, outlook
 from forecasting.deviation import DeviationForecaster
+from forecasting.persistence import PersistenceForecaster
 
 EpisodeLength = Literal["day", "week", "split"]
 DAYS: Final[dict[str, int]] = {"day": 1, "week": 7}
 
 
 class Market(NamedTuple):
-    """The arrays a compiled kernel reads, one row per half-hour.
+    """The arrays a compiled kernel reads: what is settled and what physics feels, one row per half-hour.
+
+    All are float64 of shape (n,) but the last, which has one row more.
 
     Attributes:
-        imbalance_price_gbp_per_mwh: Settlement price, shape (n,), float64.
-        carbon_g_per_kwh: Carbon intensity of the grid, shape (n,), float64.
+        day_ahead_price_gbp_per_mwh: Price of the day-ahead position.
+        imbalance_price_gbp_per_mwh: Price of the deviation from it.
+        carbon_g_per_kwh: Carbon intensity of the grid.
+        wet_bulb_c: Outdoor wet-bulb temperature.
         end_price_gbp_per_mwh: Values what is left when an episode ends before row t: the mean day-ahead price of
-            the 48 periods before it, shape (n + 1,), float64.
-        information: What a policy is shown, shape (n + 1, len(information.FIELDS)), float32; the last row repeats
-            the one before it, for the observation after the last period.
+            the 48 periods before it, shape (n + 1,).
     """
 
+    day_ahead_price_gbp_per_mwh: NDArray[np.float64]
     imbalance_price_gbp_per_mwh: NDArray[np.float64]
     carbon_g_per_kwh: NDArray[np.float64]
+    wet_bulb_c: NDArray[np.float64]
     end_price_gbp_per_mwh: NDArray[np.float64]
-    information: NDArray[np.float32]
 
 
 class Episode(NamedTuple):
@@ -54,19 +60,35 @@ class History:
     """
 
     def __init__(self, table: pd.DataFrame, forecaster: PriceForecaster) -> None:
-        """Forecast, and lay out what is shown and what is settled.
+        """Lay out what is settled; what is shown is made when a system first asks for it.
 
         Args:
             table: A grid table.
-            forecaster: Makes the forecasts that policies are shown.
+            forecaster: Makes the price forecasts that policies are shown.
 
         Raises:
             ValueError: If the table breaks the schema.
         """
-        table = checked(table)
-        self.timestamps = pd.DatetimeIndex(table.index)
-        self.market = _market(table, information(table, forecaster))
-        self.data_hash = table_hash(table)
+        self._table, self._forecaster = checked(table), forecaster
+        self.timestamps = pd.DatetimeIndex(self._table.index)
+        self.market = _market(self._table)
+        self.data_hash = table_hash(self._table)
+
+    @cached_property
+    def price_information(self) -> FloatArray:
+        """Rows of `envs.information.FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
+        return _one_more(information(self._table, self._forecaster))
+
+    @cached_property
+    def carbon_outlook(self) -> FloatArray:
+        """Rows of `envs.outlook.CARBON_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
+        forecaster = PersistenceForecaster("carbon_intensity_mix_derived_g_per_kwh")
+        return _one_more(outlook(self._table, forecaster, CARBON_FIELDS))
+
+    @cached_property
+    def wet_bulb_outlook(self) -> FloatArray:
+        """Rows of `envs.outlook.WET_BULB_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
+        return _one_more(outlook(self._table, PersistenceForecaster("wet_bulb_c"), WET_BULB_FIELDS))
 
 
 class Scenario:
@@ -74,6 +96,7 @@ class Scenario:
 
     Attributes:
         split: Name of the split.
+        history: What the split was cut from.
         timestamps: Start of every period of the history, UTC, shape (n,).
         market: Arrays for the kernels.
         episodes: Every episode of the split, in order.
@@ -93,6 +116,7 @@ class Scenario:
         if episode not in ("day", "week", "split"):
             raise ValueError(f"unknown episode length {episode!r}; allowed are 'day', 'week' and 'split'")
         self.split = split
+        self.history = history
         self.timestamps, self.market = history.timestamps, history.market
         span = splits.rows(self.timestamps, split)
         self.episodes = _episodes(self.timestamps, Episode(span.start, span.stop), episode)
@@ -113,17 +137,27 @@ def _default_history() -> History:
     return History(table, DeviationForecaster.fit(train))
 
 
-def _market(table: pd.DataFrame, shown: NDArray[np.float32]) -> Market:
+def _market(table: pd.DataFrame) -> Market:
     # A period whose own value was never published is settled at the last one that was.
     settled = table.ffill().bfill()
+
+    def column(name: str) -> NDArray[np.float64]:
+        return settled[name].to_numpy(dtype=np.float64)
+
     day_ahead = settled["day_ahead_price_gbp_per_mwh"]
     end_price = day_ahead.rolling(PERIODS_PER_DAY, min_periods=1).mean().to_numpy(dtype=np.float64)
     return Market(
-        imbalance_price_gbp_per_mwh=settled["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
-        carbon_g_per_kwh=settled["carbon_intensity_mix_derived_g_per_kwh"].to_numpy(dtype=np.float64),
+        day_ahead_price_gbp_per_mwh=column("day_ahead_price_gbp_per_mwh"),
+        imbalance_price_gbp_per_mwh=column("imbalance_price_gbp_per_mwh"),
+        carbon_g_per_kwh=column("carbon_intensity_mix_derived_g_per_kwh"),
+        wet_bulb_c=column("wet_bulb_c"),
         end_price_gbp_per_mwh=np.concatenate([end_price[:1], end_price]),
-        information=np.vstack([shown, shown[-1:]]),
     )
+
+
+def _one_more(rows: FloatArray) -> FloatArray:
+    """Repeat the last row, for the observation after the last period."""
+    return np.ascontiguousarray(np.vstack([rows, rows[-1:]]))
 
 
 def _episodes(index: pd.DatetimeIndex, span: Episode, length: EpisodeLength) -> list[Episode]:

@@ -38,7 +38,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         self.render_mode = render_mode
         self.observation_space = box(system.observation_fields)
         self.action_space = box(system.action_fields)
-        self.state = np.zeros((1, system.state_size))
+        self.lanes = np.zeros(1, dtype=system.lane)
         self._terms = np.zeros((1, len(system.terms)))
         self._over = np.zeros(1, dtype=np.bool_)
         self._observations = np.zeros((1, len(system.observation_fields)), dtype=np.float32)
@@ -49,17 +49,17 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Start an episode drawn by the env's own generator; `options` are not used."""
         super().reset(seed=seed)
-        self.state[0] = self.system.draw(self.np_random)
+        self.system.draw(self.np_random, self.lanes[0])
         self._log.clear()
         return self._observe(), {}
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Advance half an hour; an action outside the space is clipped to what is feasible."""
         asked = np.asarray(action, dtype=np.float32).reshape(1, -1)
-        began = self.system.when(self.state[0]) if self.render_mode else None
-        self.system.step(self.state, asked, self._terms, self._over)
+        began = self.system.when(self.lanes[0]) if self.render_mode else None
+        self.system.step(self.lanes, asked, self._terms, self._over)
         terms = self._terms[0].tolist()
-        info: dict[str, Any] = self.system.telemetry(self.state[0])
+        info: dict[str, Any] = self.system.telemetry(self.lanes[0])
         if began is not None:
             self._log.append({"timestamp_utc": began, **info})
         info["reward_gbp"] = dict(zip(self.system.terms, terms, strict=True))
@@ -70,5 +70,5 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         return self.system.picture(pd.DataFrame(list(self._log))) if self.render_mode else None
 
     def _observe(self) -> FloatArray:
-        self.system.observe(self.state, self._observations)
+        self.system.observe(self.lanes, self._observations)
         return self._observations[0].copy()

@@ -8,53 +8,55 @@ from numpy.typing import NDArray
 
 from envs.fields import Field, FloatArray
 
-State = NDArray[np.float64]
+Lanes = NDArray[np.void]  # one structured record per lane
 
 
 class System(Protocol):
     """A system advances many independent lanes at once; a single environment is one lane of it.
 
-    State is one float64 row per lane, changed in place by compiled code. Nothing random happens after `draw`.
+    State is one record per lane, changed in place by compiled code. Nothing random happens after `draw`.
 
     Attributes:
         observation_fields: Layout of an observation.
         action_fields: Layout of an action.
         terms: Names of the money terms, GBP, whose sum is the reward.
-        state_size: Numbers in a lane's state row.
+        lane: Layout of a lane's state record.
     """
 
     observation_fields: tuple[Field, ...]
     action_fields: tuple[Field, ...]
     terms: tuple[str, ...]
-    state_size: int
+    lane: np.dtype[np.void]
 
-    def draw(self, rng: np.random.Generator) -> State:
-        """A fresh lane at the start of a drawn episode, shape (state_size,)."""
+    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
+        """Set one lane to the start of a drawn episode."""
         ...
 
-    def observe(self, state: State, observations: FloatArray) -> None:
-        """Write what each lane sees: state (lanes, state_size) to observations (lanes, fields)."""
+    def observe(self, lanes: Lanes, observations: FloatArray) -> None:
+        """Write what each lane sees: lanes (n,) to observations (n, fields)."""
         ...
 
-    def step(self, state: State, actions: FloatArray, terms: State, over: NDArray[np.bool_]) -> None:
+    def step(
+        self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]
+    ) -> None:
         """Advance every lane by one period in place.
 
         Args:
-            state: Shape (lanes, state_size), changed in place.
-            actions: Shape (lanes, action fields); anything is allowed, NaN asks for nothing.
-            terms: Written: GBP by term, shape (lanes, len(terms)).
-            over: Written: whether the lane's episode has ended, shape (lanes,).
+            lanes: Shape (n,), changed in place.
+            actions: Shape (n, action fields); anything is allowed, NaN asks for nothing.
+            terms: Written: GBP by term, shape (n, len(terms)).
+            over: Written: whether the lane's episode has ended, shape (n,).
         """
         ...
 
-    def telemetry(self, state: State) -> dict[str, float]:
-        """What an operator would read off one lane after a step, units in names; state has shape (state_size,)."""
+    def telemetry(self, lane: np.void) -> dict[str, float]:
+        """What an operator would read off a lane after a step, units in names."""
         ...
 
-    def when(self, state: State) -> pd.Timestamp:
-        """Start of the period that one lane is about to decide, UTC."""
+    def when(self, lane: np.void) -> pd.Timestamp:
+        """Start of the period that a lane is about to decide, UTC."""
         ...
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
-        """Draw the last two days of one lane's telemetry, shape (height, width, 3)."""
+        """Draw the last two days of a lane's telemetry, shape (height, width, 3)."""
         ...

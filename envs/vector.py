@@ -11,14 +11,14 @@ from envs.fields import FloatArray, box
 from envs.system import System
 
 
-class Lanes:
+class LaneRunner:
     """Lanes of a system with a random generator each, restarted as soon as their episode ends.
 
     The one stepping loop behind the Gymnasium vector environment and the learner's.
 
     Attributes:
         system: The simulated system.
-        state: Shape (n_lanes, state_size).
+        lanes: State records, shape (n_lanes,).
         terms: GBP by term of the last step, shape (n_lanes, len(system.terms)).
         over: Lanes whose episode ended in the last step, shape (n_lanes,).
         final_observations: Last observation of those lanes' episodes; other rows are undefined.
@@ -28,7 +28,7 @@ class Lanes:
         if n_lanes < 1:
             raise ValueError(f"n_lanes is {n_lanes}; it must be at least 1")
         self.system = system
-        self.state = np.zeros((n_lanes, system.state_size))
+        self.lanes = np.zeros(n_lanes, dtype=system.lane)
         self.terms = np.zeros((n_lanes, len(system.terms)))
         self.over = np.zeros(n_lanes, dtype=np.bool_)
         self.final_observations = np.zeros((n_lanes, len(system.observation_fields)), dtype=np.float32)
@@ -39,26 +39,26 @@ class Lanes:
         for lane, seed in enumerate(seeds):
             if seed is not None:
                 self._rngs[lane] = np.random.default_rng(seed)
-            self.state[lane] = self.system.draw(self._rngs[lane])
+            self.system.draw(self._rngs[lane], self.lanes[lane])
         return self._observe()
 
     def step(self, actions: FloatArray) -> FloatArray:
         """Advance every lane, restart those that ended, and return observations (n_lanes, fields)."""
-        self.system.step(self.state, actions, self.terms, self.over)
+        self.system.step(self.lanes, actions, self.terms, self.over)
         observations = self._observe()
         if self.over.any():
             ended = np.flatnonzero(self.over)
             self.final_observations[ended] = observations[ended]
             for lane in ended:
-                self.state[lane] = self.system.draw(self._rngs[lane])
+                self.system.draw(self._rngs[lane], self.lanes[lane])
             restarted = np.empty((ended.size, observations.shape[1]), dtype=np.float32)
-            self.system.observe(self.state[ended], restarted)
+            self.system.observe(self.lanes[ended], restarted)
             observations[ended] = restarted
         return observations
 
     def _observe(self) -> FloatArray:
         observations = np.empty_like(self.final_observations)
-        self.system.observe(self.state, observations)
+        self.system.observe(self.lanes, observations)
         return observations
 
 
@@ -70,7 +70,7 @@ class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[np.float64]]):
     def __init__(self, system: System, num_envs: int = 1) -> None:
         """Wrap `num_envs` lanes of a system; see `envs.single.SystemEnv` for what a step means."""
         self.num_envs = num_envs
-        self.lanes = Lanes(system, num_envs)
+        self.runner = LaneRunner(system, num_envs)
         self.single_observation_space = box(system.observation_fields)
         self.single_action_space = box(system.action_fields)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -87,16 +87,16 @@ class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[np.float64]]):
             if isinstance(seed, list)
             else [None if seed is None else seed + lane for lane in range(self.num_envs)]
         )
-        return self.lanes.reset(seeds), {}
+        return self.runner.reset(seeds), {}
 
     def step(
         self, actions: FloatArray
     ) -> tuple[FloatArray, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Advance all lanes half an hour; `info` holds `reward_gbp` by term, and `final_obs` of lanes that ended."""
-        observations = self.lanes.step(np.asarray(actions, dtype=np.float32))
-        terms = self.lanes.terms
-        info: dict[str, Any] = {"reward_gbp": {n: terms[:, i] for i, n in enumerate(self.lanes.system.terms)}}
-        if self.lanes.over.any():
-            info["final_obs"] = self.lanes.final_observations.copy()
-            info["_final_obs"] = self.lanes.over.copy()
-        return observations, terms.sum(axis=1), self.lanes.over.copy(), self._never_truncated.copy(), info
+        observations = self.runner.step(np.asarray(actions, dtype=np.float32))
+        terms = self.runner.terms
+        info: dict[str, Any] = {"reward_gbp": {n: terms[:, i] for i, n in enumerate(self.runner.system.terms)}}
+        if self.runner.over.any():
+            info["final_obs"] = self.runner.final_observations.copy()
+            info["_final_obs"] = self.runner.over.copy()
+        return observations, terms.sum(axis=1), self.runner.over.copy(), self._never_truncated.copy(), info

@@ -28,7 +28,7 @@ def play(
     policy.reset(seed)
     times, rows, over = [], [], False
     while not over:
-        times.append(env.system.when(env.state[0]))
+        times.append(env.system.when(env.lanes[0]))
         began = time.perf_counter()
         action = policy.act(observation)
         decision_ms = (time.perf_counter() - began) * 1e3

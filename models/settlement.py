@@ -1,0 +1,36 @@
+"""Two settlements: the day-ahead position at its price, the deviation from it at the imbalance price."""
+
+from typing import NamedTuple
+
+from numba import njit
+
+
+class Adders(NamedTuple):
+    """What a kWh costs beside its market price.
+
+    Attributes:
+        network_gbp_per_mwh: Network and policy costs of imported energy.
+        carbon_gbp_per_tonne: Price put on the carbon of imported energy; exports earn it back.
+    """
+
+    network_gbp_per_mwh: float = 0.0
+    carbon_gbp_per_tonne: float = 0.0
+
+
+@njit(cache=True)
+def energy_gbp(
+    position_kwh: float, metered_kwh: float, day_ahead_gbp_per_mwh: float, imbalance_gbp_per_mwh: float
+) -> tuple[float, float]:
+    """Money earned (above 0) by the day-ahead position and by the deviation from it; import is positive.
+
+    Source: GB settlement has one imbalance price for both directions since BSC modification P305 (2015).
+    """
+    day_ahead_gbp = -position_kwh * day_ahead_gbp_per_mwh / 1000.0
+    return day_ahead_gbp, -(metered_kwh - position_kwh) * imbalance_gbp_per_mwh / 1000.0
+
+
+@njit(cache=True)
+def adders_gbp(adders: Adders, metered_kwh: float, carbon_g_per_kwh: float) -> tuple[float, float]:
+    """Money earned by network adders (on import only) and by the carbon price (on net import)."""
+    network_gbp = -adders.network_gbp_per_mwh * max(metered_kwh, 0.0) / 1000.0
+    return network_gbp, -adders.carbon_gbp_per_tonne * carbon_g_per_kwh * metered_kwh / 1e6

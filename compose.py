@@ -20,7 +20,11 @@ def history_and_forecaster(cfg: DictConfig) -> tuple[History, PriceForecaster]:
 
 
 def system_for(
-    cfg: DictConfig, history: History, split: str, episode: EpisodeLength, **changes: Any  # noqa: ANN401 - passed through
+    cfg: DictConfig,
+    history: History,
+    split: str,
+    episode: EpisodeLength,
+    **changes: Any,  # noqa: ANN401 - passed through
 ) -> System:
     """The configured system on one split."""
     return instantiate(cfg.env.system)(scenario=Scenario(history, split, episode), **changes)

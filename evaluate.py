@@ -10,18 +10,18 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and torch load
 
 import hydra
+from evaluation.report import write_report
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.bundle import NETWORK, OnnxPolicy, write_bundle
+from agents.bundle import OnnxPolicy, write_bundle
 from agents.found import Learnt, learnt_policies
 from compose import history_and_forecaster, manifest, system_for
 from envs.single import SystemEnv
 from evaluation.backtest import ORACLE, Run, score, winner
 from evaluation.policy import Policy
 from evaluation.provenance import provenance
-from evaluation.report import write_report
 from evaluation.results import write_results
 from evaluation.rollout import play
 from evaluation.tensorboard import log_runs
@@ -43,13 +43,15 @@ def main(cfg: DictConfig) -> None:
     for split in cfg.splits:
         env = SystemEnv(system_for(cfg, history, split, "split"))
         runs[split] = _play_all(cfg, env, learnt, split)
-    rows = [row for split, played in runs.items() for row in score(played, cfg.env.id, split)]
+    rows = [row for split, played in runs.items() for row in score(played, cfg.env.id, split, cfg.env.reference)]
     best = winner(rows)
 
     command = shlex.join(["python", "evaluate.py", *sys.argv[1:]])
     write_results(folder, rows, runs, best["policy"], command, origin)
     log_runs(Path(cfg.runs) / f"evaluation-{cfg.data.name}", runs)
-    chosen = {row["split"]: {"value_gbp": row["value_gbp"], "capture": row["capture"]} for row in rows if _same(row, best)}
+    chosen = {
+        row["split"]: {"value_gbp": row["value_gbp"], "capture": row["capture"]} for row in rows if _same(row, best)
+    }
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
     kind = best["policy"] if network is None else "onnx"
     described = manifest(cfg, best["policy"], kind, env.system, forecaster, chosen, origin)

@@ -61,7 +61,9 @@ def main(cfg: DictConfig) -> None:
     values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}
     captures = {name: capture(value, values["idle"], policies["oracle"].bound_gbp) for name, value in values.items()}
     scores = {name: {"validation_gbp": values[name], "validation_capture": captures[name]} for name in values}
-    bundle = write_bundle(run_dir / "bundle", manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin), network)
+    bundle = write_bundle(
+        run_dir / "bundle", manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin), network
+    )
     for name, value in values.items():
         logger.info("  %-7s %9.0f GBP   %5.1f %% of perfect foresight", name, value, 100.0 * captures[name])
     logger.info(

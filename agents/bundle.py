@@ -96,5 +96,3 @@ def _replace(file: Path, content: bytes) -> None:
     part = file.with_name(file.name + ".part")
     part.write_bytes(content)
     part.replace(file)
-
-

@@ -11,7 +11,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from agents.relative_prices import RelativePrices
-from envs.fields import Field, FloatArray
+from envs.choices import Choices
+from envs.fields import Field
 
 
 class DeployedPolicy(nn.Module):
@@ -23,7 +24,7 @@ class DeployedPolicy(nn.Module):
         normaliser: VecNormalize,
         relative: RelativePrices | None,
         action_fields: Sequence[Field],
-        levels: FloatArray | None,
+        choices: Choices | None,
     ) -> None:
         """Collect the parts.
 
@@ -32,7 +33,7 @@ class DeployedPolicy(nn.Module):
             normaliser: Holds the statistics the policy was trained with.
             relative: The price transform in front of the normaliser, if any.
             action_fields: Bounds of a continuous action.
-            levels: Values of a discrete action, shape (action fields, levels), or None if it is continuous.
+            choices: What a discrete policy chooses from, or None if it is continuous.
         """
         super().__init__()
         self._policy, self._relative = policy, relative
@@ -47,10 +48,9 @@ class DeployedPolicy(nn.Module):
         self._clip = float(normaliser.clip_obs)
         self.register_buffer("_low", torch.tensor([f.low for f in action_fields], dtype=torch.float32))
         self.register_buffer("_high", torch.tensor([f.high for f in action_fields], dtype=torch.float32))
-        self._fields = len(action_fields)
-        self._levels = levels is not None
-        if levels is not None:
-            self.register_buffer("_level_values", torch.as_tensor(levels))
+        self._counts = [values.size for values in choices.values] if choices else []
+        for i, values in enumerate(choices.values if choices else []):
+            self.register_buffer(f"_values_{i}", torch.as_tensor(values))
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Deterministic actions: (n, observation fields) to (n, action fields)."""
@@ -60,10 +60,10 @@ class DeployedPolicy(nn.Module):
         x = torch.clamp((x - self._mean) / self._deviation, -self._clip, self._clip)
         latent = self._policy.mlp_extractor.forward_actor(self._policy.pi_features_extractor(x))
         output = self._policy.action_net(latent)
-        if not self._levels:
-            return torch.clamp(output, self._low, self._high)
-        choices = output.unflatten(1, (self._fields, -1)).argmax(dim=2)  # (n, fields)
-        return torch.gather(self._level_values.expand(choices.shape[0], -1, -1), 2, choices[:, :, None])[:, :, 0]
+        if not self._counts:
+            return self._low + 0.5 * (torch.clamp(output, -1.0, 1.0) + 1.0) * (self._high - self._low)
+        scores = torch.split(output, self._counts, dim=1)
+        return torch.stack([getattr(self, f"_values_{i}")[s.argmax(dim=1)] for i, s in enumerate(scores)], dim=1)
 
 
 def to_onnx(policy: DeployedPolicy, n_observation_fields: int) -> bytes:

@@ -8,16 +8,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from envs.choices import Choices
 from envs.fields import FloatArray, box
 from envs.system import System
 from envs.vector import LaneRunner
-
-
-def action_levels(system: System, levels: int) -> FloatArray:
-    """The evenly spaced values a discrete learner may choose for each action field, shape (fields, levels)."""
-    if levels < 2:
-        raise ValueError(f"levels is {levels}; a discrete action needs at least 2, or 0 for continuous actions")
-    return np.stack([np.linspace(f.low, f.high, levels, dtype=np.float32) for f in system.action_fields])
 
 
 class LanesVecEnv(VecEnv):
@@ -29,24 +23,23 @@ class LanesVecEnv(VecEnv):
         money_gbp: Sum of each money term since `take_money`, for logging.
     """
 
-    def __init__(self, system: System, n_lanes: int, levels: int = 0) -> None:
+    def __init__(self, system: System, n_lanes: int, choices: Choices | None = None) -> None:
         """Wrap lanes.
 
         Args:
             system: The simulated system.
             n_lanes: How many lanes.
-            levels: 0 for continuous actions; else each action field becomes a choice of that many even steps.
+            choices: What a discrete learner may choose; None for continuous actions, which are then -1 to 1 across
+                each field's bounds.
 
         Raises:
-            ValueError: If `n_lanes` or `levels` is out of range.
+            ValueError: If `n_lanes` is out of range.
         """
         self.runner = LaneRunner(system, n_lanes)
-        self._levels = action_levels(system, levels) if levels else None
-        self._discrete = np.arange(len(system.action_fields))
-        action_space: spaces.Space = box(system.action_fields)
-        if levels:
-            n_fields = len(system.action_fields)
-            action_space = spaces.Discrete(levels) if n_fields == 1 else spaces.MultiDiscrete([levels] * n_fields)
+        self._choices = choices
+        bounds = box(system.action_fields)
+        self._middle, self._half = 0.5 * (bounds.high + bounds.low), 0.5 * (bounds.high - bounds.low)
+        action_space = choices.space if choices else spaces.Box(-1.0, 1.0, bounds.shape, np.float32)
         self._nothing: dict[str, Any] = {}
         self._actions: FloatArray = np.zeros((n_lanes, len(system.action_fields)), dtype=np.float32)
         self._returns_gbp = np.zeros(n_lanes)
@@ -67,9 +60,9 @@ class LanesVecEnv(VecEnv):
     def step_async(self, actions: NDArray[Any]) -> None:
         """Take the learner's actions, shape (n_lanes,) or (n_lanes, fields)."""
         self._actions = (
-            actions.reshape(self.num_envs, -1).astype(np.float32, copy=False)
-            if self._levels is None
-            else self._levels[self._discrete, actions.reshape(self.num_envs, -1)]
+            self._choices.decode(actions)
+            if self._choices
+            else self._middle + self._half * actions.astype(np.float32, copy=False)
         )
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -90,6 +83,16 @@ class LanesVecEnv(VecEnv):
             self._lengths[self.runner.over] = 0
         return observations, rewards_gbp.astype(np.float32), self.runner.over.copy(), infos
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Feasible choices of every lane, as sb3-contrib's MaskablePPO wants them, shape (n_lanes, all values).
+
+        Raises:
+            ValueError: If the actions are continuous.
+        """
+        if self._choices is None:
+            raise ValueError("continuous actions have no masks; give the agent `levels` above 0")
+        return self._choices.masks(self.runner.system, self.runner.lanes)
+
     def take_money(self) -> dict[str, float]:
         """GBP by term since the last call, over all lanes."""
         money = dict(zip(self.runner.system.terms, self.money_gbp.tolist(), strict=True))
@@ -108,9 +111,15 @@ class LanesVecEnv(VecEnv):
         setattr(self, attr_name, value)
 
     def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any  # noqa: ANN401
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,  # noqa: ANN401
     ) -> list[Any]:
         """Call a method of the whole, once for every lane asked for."""
+        if method_name == "action_masks":  # sb3-contrib asks every lane; one call answers for all
+            return list(self.action_masks()[list(self._get_indices(indices))])
         return [getattr(self, method_name)(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:

@@ -2,7 +2,7 @@
 
 import logging
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +15,10 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.bundle import NETWORK, OnnxPolicy
 from agents.export import DeployedPolicy, to_onnx
-from agents.lanes_vec_env import LanesVecEnv, action_levels
+from agents.lanes_vec_env import LanesVecEnv
 from agents.relative_prices import RelativePrices, RelativePricesVecEnv
 from agents.shaping import Potential, ShapedVecEnv
+from envs.choices import Choices
 from envs.system import System
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class PpoTrainer:
         gae_lambda: float = 0.95,
         entropy_coefficient: float = 0.003,
         hidden: tuple[int, ...] = (64, 64),
-        levels: int = 3,
+        levels: int | Sequence[int] = 3,
         relative_prices: bool = True,
         potential_gbp: Potential | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class PpoTrainer:
             gae_lambda: Of generalised advantage estimation.
             entropy_coefficient: Weight of the entropy bonus.
             hidden: Widths of the hidden layers, for policy and value alike.
-            levels: Even steps per action field; 0 for a continuous policy.
+            levels: Even steps per action field, one number for all or one each; 0 for a continuous policy.
             relative_prices: Show prices relative to the forecast day; see `agents.relative_prices`.
             potential_gbp: Worth of what is held, for shaping; see `agents.shaping`.
         """
@@ -80,8 +81,8 @@ class PpoTrainer:
         self.run_dir = Path(run_dir)
         self._system = system
         self._relative = RelativePrices(system.observation_fields) if relative_prices else None
-        self._levels = action_levels(system, levels) if levels else None
-        self.lanes = LanesVecEnv(system, n_lanes, levels)
+        self._choices = Choices(system.action_fields, levels) if levels else None
+        self.lanes = LanesVecEnv(system, n_lanes, self._choices)
         venv: VecEnv = self.lanes
         if potential_gbp is not None:
             venv = ShapedVecEnv(venv, potential_gbp, gamma)
@@ -136,7 +137,7 @@ class PpoTrainer:
     def export(self) -> bytes:
         """The current policy as an ONNX graph on raw observations."""
         deployed = DeployedPolicy(
-            self.model.policy, self.normaliser, self._relative, self._system.action_fields, self._levels
+            self.model.policy, self.normaliser, self._relative, self._system.action_fields, self._choices
         )
         return to_onnx(deployed, len(self._system.observation_fields))
 
@@ -250,5 +251,3 @@ def best_network(run_dir: str | Path) -> bytes:
     if not file.is_file():
         raise FileNotFoundError(f"no {NETWORK} in {run_dir}; let the training reach its first score")
     return file.read_bytes()
-
-

@@ -38,7 +38,9 @@ class RelativePrices:
         """
         forecast = positions(fields, FORECAST_PREFIX)
         prices = [PRICE_UNIT in f.name for f in fields]
-        levels = [is_price and not any(d in f.name for d in DIFFERENCES) for is_price, f in zip(prices, fields, strict=True)]
+        levels = [
+            is_price and not any(d in f.name for d in DIFFERENCES) for is_price, f in zip(prices, fields, strict=True)
+        ]
         self.spread_weights = np.zeros(len(fields), dtype=np.float32)
         self.spread_weights[forecast] = 1.0 / (forecast.stop - forecast.start)
         self.centre = np.eye(len(fields), dtype=np.float32) - np.outer(self.spread_weights, np.float32(levels))

@@ -12,7 +12,7 @@ class IdlePolicy:
     """Leaves every device alone."""
 
     def __init__(self, n_actions: int) -> None:
-        self._action = np.zeros(n_actions, dtype=np.float32)
+        self._action = np.full(n_actions, np.nan, dtype=np.float32)
 
     @classmethod
     def for_env(cls, env: SystemEnv) -> Self:
@@ -23,5 +23,5 @@ class IdlePolicy:
         """Nothing to forget."""
 
     def act(self, observation: FloatArray) -> FloatArray:
-        """Zeros, shape (action fields,)."""
+        """Not-a-numbers, shape (action fields,): every system then does its safe default."""
         return self._action

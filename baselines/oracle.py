@@ -72,9 +72,7 @@ def perfect_foresight(
     right = np.zeros(n)
     right[0] = start_energy_kwh
     low_kwh, high_kwh = battery.min_fraction * battery.capacity_kwh, battery.max_fraction * battery.capacity_kwh
-    bounds = np.repeat(
-        [[0.0, battery.max_charge_kw], [0.0, battery.max_discharge_kw], [low_kwh, high_kwh]], n, axis=0
-    )
+    bounds = np.repeat([[0.0, battery.max_charge_kw], [0.0, battery.max_discharge_kw], [low_kwh, high_kwh]], n, axis=0)
     solution = linprog(cost, A_eq=balance.tocsr(), b_eq=right, bounds=bounds, method="highs")
     if not solution.success:
         raise RuntimeError(f"the perfect-foresight program of {n} periods was not solved: {solution.message}")

@@ -95,11 +95,15 @@ class BatterySystem:
         """Write each lane's observation; see `envs.system.System`."""
         _observe_lanes(self.battery, self.scenario.history.price_information, lanes, observations)
 
-    def step(
-        self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]
-    ) -> None:
+    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(self.battery, self.adders, self.scenario.market, lanes, actions, terms, over)
+
+    def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
+        """Feasible share of the highest power; see `envs.system.System`."""
+        low, high = np.empty((2, lanes.size, 1), dtype=np.float32)
+        _feasible_lanes(self.battery, lanes, low, high)
+        return low, high
 
     def telemetry(self, lane: np.void) -> dict[str, float]:
         """Stored energy, grid power of the last period and the price it was settled at."""
@@ -131,6 +135,31 @@ class BatterySystem:
 
 
 @njit(cache=True)
+def asked_kw(battery: Battery, power_fraction: float) -> float:
+    """Grid power that an action asks for."""
+    return power_fraction * (battery.max_charge_kw if power_fraction > 0.0 else battery.max_discharge_kw)
+
+
+@njit(cache=True)
+def write_observation(
+    battery: Battery, energy_kwh: float, hours_left_h: float, shown: np.ndarray, observation: np.ndarray
+) -> None:
+    """Fill one observation, in simulation and live alike.
+
+    Args:
+        battery: The battery.
+        energy_kwh: Stored energy now.
+        hours_left_h: Time until the episode ends; live operation never ends.
+        shown: What the market tells, a row of `envs.information.FIELDS`.
+        observation: Written, shape (len(BatterySystem.observation_fields),).
+    """
+    observation[0] = energy_kwh / battery.capacity_kwh
+    observation[1] = min(hours_left_h, HORIZON_H)
+    for field in range(shown.size):
+        observation[field + 2] = shown[field]
+
+
+@njit(cache=True)
 def _step_lanes(
     battery: Battery,
     adders: Adders,
@@ -143,8 +172,7 @@ def _step_lanes(
     for i in range(lanes.size):
         lane = lanes[i]
         t = lane.period
-        asked_kw = actions[i, 0] * (battery.max_charge_kw if actions[i, 0] > 0.0 else battery.max_discharge_kw)
-        energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, asked_kw, PERIOD_H)
+        energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, asked_kw(battery, actions[i, 0]), PERIOD_H)
         metered_kwh = power_kw * PERIOD_H
         # Without a day-ahead position all of it is deviation.
         _, terms[i, 0] = energy_gbp(0.0, metered_kwh, 0.0, market.imbalance_price_gbp_per_mwh[t])
@@ -164,7 +192,13 @@ def _step_lanes(
 def _observe_lanes(battery: Battery, shown: np.ndarray, lanes: np.ndarray, observations: np.ndarray) -> None:
     for i in range(lanes.size):
         lane = lanes[i]
-        observations[i, 0] = lane.energy_kwh / battery.capacity_kwh
-        observations[i, 1] = min((lane.stop - lane.period) * PERIOD_H, HORIZON_H)
-        for field in range(shown.shape[1]):
-            observations[i, field + 2] = shown[lane.period, field]
+        hours_left_h = (lane.stop - lane.period) * PERIOD_H
+        write_observation(battery, lane.energy_kwh, hours_left_h, shown[lane.period], observations[i])
+
+
+@njit(cache=True)
+def _feasible_lanes(battery: Battery, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    for i in range(lanes.size):
+        low_kw, high_kw = battery_model.power_limits_kw(battery, lanes[i].energy_kwh, PERIOD_H)
+        low[i, 0] = low_kw / battery.max_discharge_kw if battery.max_discharge_kw > 0.0 else 0.0
+        high[i, 0] = high_kw / battery.max_charge_kw if battery.max_charge_kw > 0.0 else 0.0

@@ -26,7 +26,9 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("earlier_deviation_gbp_per_mwh", -PRICE_BOUND, PRICE_BOUND, "the deviation one period before that"),
     Field("day_mean_deviation_gbp_per_mwh", -PRICE_BOUND, PRICE_BOUND, "mean deviation over the last known 24 h"),
     Field("day_mean_absolute_deviation_gbp_per_mwh", 0.0, PRICE_BOUND, "mean size of it over the last known 24 h"),
-    Field("known_net_imbalance_volume_mwh", -PRICE_BOUND, PRICE_BOUND, "newest published; above 0 the system was short"),
+    Field(
+        "known_net_imbalance_volume_mwh", -PRICE_BOUND, PRICE_BOUND, "newest published; above 0 the system was short"
+    ),
     Field("known_market_index_spread_gbp_per_mwh", -PRICE_BOUND, PRICE_BOUND, "newest intraday less day-ahead price"),
     *(
         Field(f"{FORECAST_PREFIX}{k:02d}", -PRICE_BOUND, PRICE_BOUND, f"imbalance price expected {k} periods ahead")
@@ -59,7 +61,7 @@ def information(table: pd.DataFrame, forecaster: PriceForecaster) -> FloatArray:
     index = pd.DatetimeIndex(table.index)
     local = index.tz_convert("Europe/London")
     hour = local_hour(index) * (2.0 * np.pi / 24.0)
-    season = (local.dayofyear.to_numpy() - 1) * (2.0 * np.pi / 365.25)
+    season = (local.day_of_year.to_numpy() - 1) * (2.0 * np.pi / 365.25)
     spreads = table[["day_ahead_price_gbp_per_mwh"]].copy()
     deviation = (table["imbalance_price_gbp_per_mwh"] - table["day_ahead_price_gbp_per_mwh"]).ffill()
     spreads["imbalance_price_gbp_per_mwh"] = deviation
@@ -76,7 +78,7 @@ def information(table: pd.DataFrame, forecaster: PriceForecaster) -> FloatArray:
     columns = [
         np.sin(hour),
         np.cos(hour),
-        (local.dayofweek.to_numpy() >= 5).astype(np.float64),
+        (local.day_of_week.to_numpy() >= 5).astype(np.float64),
         np.sin(season),
         np.cos(season),
         (local.minute.to_numpy() >= 30).astype(np.float64),

@@ -36,9 +36,7 @@ class System(Protocol):
         """Write what each lane sees: lanes (n,) to observations (n, fields)."""
         ...
 
-    def step(
-        self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]
-    ) -> None:
+    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
         """Advance every lane by one period in place.
 
         Args:
@@ -46,6 +44,13 @@ class System(Protocol):
             actions: Shape (n, action fields); anything is allowed, NaN asks for nothing.
             terms: Written: GBP by term, shape (n, len(terms)).
             over: Written: whether the lane's episode has ended, shape (n,).
+        """
+        ...
+
+    def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest value of each action field that changes anything now, each of shape (n, action fields).
+
+        Comes from the device model's own limit function; asking for more is allowed and clipped.
         """
         ...
 

@@ -8,7 +8,6 @@ import pandas as pd
 from data.schema import PERIOD_H
 from evaluation.metrics import capture_interval, difference_interval, total_interval, weekly
 
-REFERENCE: Final = "mpc"  # the rival that leads are measured against
 ORACLE: Final = "oracle"
 IDLE: Final = "idle"
 
@@ -29,28 +28,31 @@ class Run(NamedTuple):
     bound_gbp: float = float("nan")
 
 
-def score(runs: list[Run], env: str, split: str) -> list[dict[str, Any]]:
+def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[str, Any]]:
     """One row per run.
 
     Args:
-        runs: Every policy on the same split; idle, oracle and the reference must be among them.
+        runs: Every policy on the same split; idle and the reference must be among them. Without the oracle there is
+            no capture.
         env: Environment id, for the row.
         split: Split name, for the row.
+        reference: Name of the rival that leads are measured against.
 
     Returns:
-        Rows with `policy, env, split, seed, periods`, the value, capture and lead over the reference each with a
-        95 % interval, one `<term>_gbp` per money term, the throughput of the battery where there is one, and
+        Rows with `policy, env, split, seed, periods, reference`, the value, capture and lead over the reference each
+        with a 95 % interval, one `<term>_gbp` per money term, the throughput of the battery where there is one, and
         `decision_ms_median, decision_ms_p99`.
 
     Raises:
         ValueError: A needed run is missing, or a policy beats the bound, which can only be a bug.
     """
     by_name = {run.policy: run for run in runs}
-    missing = [name for name in (IDLE, ORACLE, REFERENCE) if name not in by_name]
+    missing = [name for name in (IDLE, reference) if name not in by_name]
     if missing:
         raise ValueError(f"a score needs the runs {missing} too; got {sorted(by_name)}")
-    bound_gbp = by_name[ORACLE].bound_gbp
-    weeks = {name: weekly(by_name[name].trace) for name in (IDLE, ORACLE, REFERENCE)}
+    idle, rival = weekly(by_name[IDLE].trace), weekly(by_name[reference].trace)
+    oracle = weekly(by_name[ORACLE].trace) if ORACLE in by_name else np.full_like(idle, np.nan)
+    bound_gbp = by_name[ORACLE].bound_gbp if ORACLE in by_name else float("nan")
     rows = []
     for run in runs:
         trace = run.trace
@@ -60,8 +62,8 @@ def score(runs: list[Run], env: str, split: str) -> list[dict[str, Any]]:
                 f"{run.policy} earned {value.value:.2f} GBP on {split}, more than the proved bound {bound_gbp:.2f}: "
                 "the oracle or the environment is wrong"
             )
-        share = capture_interval(weekly(trace), weeks[IDLE], weeks[ORACLE], bound_gbp)
-        lead = difference_interval(weekly(trace), weeks[REFERENCE])
+        share = capture_interval(weekly(trace), idle, oracle, bound_gbp)
+        lead = difference_interval(weekly(trace), rival)
         terms = [c for c in trace.columns if c.endswith("_gbp") and c != "reward_gbp"]
         rows.append(
             {
@@ -70,15 +72,16 @@ def score(runs: list[Run], env: str, split: str) -> list[dict[str, Any]]:
                 "split": split,
                 "seed": run.seed,
                 "periods": len(trace),
+                "reference": reference,
                 "value_gbp": value.value,
                 "value_low_gbp": value.low,
                 "value_high_gbp": value.high,
                 "capture": share.value,
                 "capture_low": share.low,
                 "capture_high": share.high,
-                f"lead_over_{REFERENCE}_gbp": lead.value,
-                f"lead_over_{REFERENCE}_low_gbp": lead.low,
-                f"lead_over_{REFERENCE}_high_gbp": lead.high,
+                "lead_gbp": lead.value,
+                "lead_low_gbp": lead.low,
+                "lead_high_gbp": lead.high,
                 "bound_gbp": bound_gbp,
                 **{term: float(trace[term].sum()) for term in terms},
                 **_throughput(trace),

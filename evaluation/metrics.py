@@ -45,9 +45,7 @@ def total_interval(weekly_gbp: NDArray[np.float64], seed: int = 0) -> Interval:
     return Interval(float(weekly_gbp.sum()), *_percentiles(sums))
 
 
-def difference_interval(
-    weekly_gbp: NDArray[np.float64], rival_gbp: NDArray[np.float64], seed: int = 0
-) -> Interval:
+def difference_interval(weekly_gbp: NDArray[np.float64], rival_gbp: NDArray[np.float64], seed: int = 0) -> Interval:
     """Total lead over a rival on the same weeks: paired, so that what moves both does not widen it."""
     return total_interval(weekly_gbp - rival_gbp, seed)
 

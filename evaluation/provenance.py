@@ -6,7 +6,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-PACKAGES: Final = ("gymnasium", "numpy", "numba", "pandas", "stable-baselines3", "torch", "cvxpy", "piqp", "onnxruntime")
+PACKAGES: Final = (
+    "gymnasium",
+    "numpy",
+    "numba",
+    "pandas",
+    "stable-baselines3",
+    "torch",
+    "cvxpy",
+    "piqp",
+    "onnxruntime",
+)
 
 
 def provenance(config: dict[str, Any], data_hash: str) -> dict[str, Any]:

@@ -81,6 +81,4 @@ def read_results(folder: str | Path) -> Results:
     for file in sorted((folder / TRACES).glob("*.parquet")):
         policy, split, seed = file.stem.split("--")
         traces[policy, split, int(seed)] = pd.read_parquet(file)
-    return Results(
-        pd.DataFrame(tables["rows"]), traces, tables["winner"], tables["command"], tables["provenance"]
-    )
+    return Results(pd.DataFrame(tables["rows"]), traces, tables["winner"], tables["command"], tables["provenance"])

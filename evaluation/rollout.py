@@ -9,9 +9,7 @@ from envs.single import SystemEnv
 from evaluation.policy import Policy
 
 
-def play(
-    env: SystemEnv, policy: Policy, seed: int, progress: Callable[[int], object] | None = None
-) -> pd.DataFrame:
+def play(env: SystemEnv, policy: Policy, seed: int, progress: Callable[[int], object] | None = None) -> pd.DataFrame:
     """One episode, from reset to its end.
 
     Args:

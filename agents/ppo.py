@@ -50,7 +50,7 @@ class PpoTrainer:
         batch_size: int = 4096,
         n_epochs: int = 4,
         learning_rate: float = 1e-3,
-        gamma: float = 0.98,
+        gamma: float = 0.99,
         gae_lambda: float = 0.95,
         entropy_coefficient: float = 0.003,
         hidden: tuple[int, ...] = (64, 64),

@@ -46,7 +46,7 @@ def manifest(
         "env": cfg.env.id,
         "observation_fields": [f.name for f in system.observation_fields],
         "action_fields": [f.name for f in system.action_fields],
-        "system": {"battery": system.battery._asdict(), "adders": system.adders._asdict()},
+        "system": system.parameters(),
         "forecaster": forecaster._asdict(),
         "scores": scores,
         "provenance": origin,

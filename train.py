@@ -17,13 +17,13 @@ from agents.bundle import OnnxPolicy, write_bundle
 from agents.ppo import best_network
 from compose import history_and_forecaster, manifest, system_for
 from envs.single import SystemEnv
+from evaluation.backtest import IDLE, ORACLE
 from evaluation.metrics import capture
 from evaluation.provenance import provenance
 from evaluation.rollout import play
 
 logger = logging.getLogger("train")
 RECORD = "run.json"
-RIVALS = ("idle", "rule", "mpc")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -55,17 +55,17 @@ def main(cfg: DictConfig) -> None:
     logger.info("%s after %.0f s", "trained" if finished else "interrupted", time.perf_counter() - began)
 
     network = best_network(run_dir)
-    rivals = {name: instantiate(cfg.env.policies[name])(validation) for name in RIVALS}
-    policies = {"ppo": OnnxPolicy(network), **rivals, "oracle": instantiate(cfg.env.policies.oracle)(validation)}
+    policies = {name: instantiate(partial)(validation) for name, partial in cfg.env.policies.items()}
+    policies["ppo"] = OnnxPolicy(network)
     logger.info("scoring %s on validation", ", ".join(policies))
     values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}
-    captures = {name: capture(value, values["idle"], policies["oracle"].bound_gbp) for name, value in values.items()}
-    scores = {name: {"validation_gbp": values[name], "validation_capture": captures[name]} for name in values}
-    bundle = write_bundle(
-        run_dir / "bundle", manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin), network
-    )
-    for name, value in values.items():
-        logger.info("  %-7s %9.0f GBP   %5.1f %% of perfect foresight", name, value, 100.0 * captures[name])
+    bound_gbp = policies[ORACLE].bound_gbp if ORACLE in policies else float("nan")
+    for name, value in sorted(values.items(), key=lambda item: item[1]):
+        share = capture(value, values[IDLE], bound_gbp)
+        logger.info("  %-7s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight")
+    scores = {"validation": {"value_gbp": values["ppo"]}}
+    described = manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin)
+    bundle = write_bundle(run_dir / "bundle", described, network)
     logger.info(
         "policy: %s   logs: tensorboard --logdir %s   %s",
         bundle,

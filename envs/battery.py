@@ -99,6 +99,10 @@ class BatterySystem:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(self.battery, self.adders, self.scenario.market, lanes, actions, terms, over)
 
+    def parameters(self) -> dict[str, dict[str, float]]:
+        """Battery and adders; see `envs.system.System`."""
+        return {"battery": self.battery._asdict(), "adders": self.adders._asdict()}
+
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
         """Feasible share of the highest power; see `envs.system.System`."""
         low, high = np.empty((2, lanes.size, 1), dtype=np.float32)

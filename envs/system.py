@@ -47,6 +47,10 @@ class System(Protocol):
         """
         ...
 
+    def parameters(self) -> dict[str, dict[str, float]]:
+        """The device parameters a deployed policy needs to know, JSON-ready, by device."""
+        ...
+
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
         """Lowest and highest value of each action field that changes anything now, each of shape (n, action fields).
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.jobs import CAPACITY_KW, REFERENCE_GPUS
+from data.arrivals import CAPACITY_KW, REFERENCE_GPUS
 from models import cluster
 from models.cluster import Cluster
 

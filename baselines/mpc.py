@@ -79,7 +79,15 @@ class BatteryPlanner:
         Returns:
             Grid power in kW, charging positive, shape (horizon,). All zeros, and a logged reason, if no solver
             finds a plan: a caller always gets something safe to do.
+
+        Raises:
+            ValueError: An input is not finite.
         """
+        if not (np.isfinite(price_gbp_per_mwh).all() and np.isfinite([energy_kwh, end_value_gbp_per_mwh]).all()):
+            raise ValueError(
+                f"a plan needs finite numbers; got energy {energy_kwh}, end value {end_value_gbp_per_mwh} and "
+                f"{int((~np.isfinite(price_gbp_per_mwh)).sum())} prices that are not"
+            )
         b = self.battery
         # An interior-point solver needs an interior: exactly on the edge it still has one, beyond it there is none.
         self._energy_kwh.value = float(

@@ -1,0 +1,59 @@
+"""Shared data: a small synthetic history, and the real table where it is at hand."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pandas as pd
+import pytest
+
+from data import splits
+from data.load import load
+from data.synthetic import generate
+from envs.scenario import History, Scenario
+from forecasting.deviation import DeviationForecaster
+
+ROOT = Path(__file__).parent.parent
+# The real table is not part of the project (its licences differ); point GRIDPILOT_DATA at a folder with gb/ in it.
+REAL_DATA = Path(os.environ.get("GRIDPILOT_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def table() -> pd.DataFrame:
+    """Seven synthetic weeks around the border between training and validation."""
+    return generate("2023-06-05", "2023-07-24", seed=3)
+
+
+@pytest.fixture(scope="session")
+def forecaster(table: pd.DataFrame) -> DeviationForecaster:
+    return DeviationForecaster.fit(table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")])
+
+
+@pytest.fixture(scope="session")
+def history(table: pd.DataFrame, forecaster: DeviationForecaster) -> History:
+    return History(table, forecaster)
+
+
+@pytest.fixture(scope="session")
+def days(history: History) -> Scenario:
+    return Scenario(history, "validation", "day")
+
+
+@pytest.fixture(scope="session")
+def clock_change_days() -> Scenario:
+    """Days of 46, 48 and 50 periods: both clock changes of 2022."""
+    table = generate("2022-03-20", "2022-11-06", seed=4)
+    scenario = Scenario(History(table, DeviationForecaster((0.5, 0.3))), "train", "day")
+    lengths = {stop - first for first, stop in scenario.episodes}
+    assert lengths == {46, 48, 50}
+    odd = [i for i, (first, stop) in enumerate(scenario.episodes) if stop - first != 48]
+    scenario.episodes = [scenario.episodes[j] for i in odd for j in (i - 1, i, i + 1)]
+    return scenario
+
+
+@pytest.fixture(scope="session")
+def real_table() -> pd.DataFrame:
+    if not (REAL_DATA / "gb").is_dir():
+        pytest.skip(f"the real GB table is not in {REAL_DATA}/gb; set GRIDPILOT_DATA to a folder that holds gb/")
+    return load(REAL_DATA / "gb")

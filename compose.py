@@ -24,7 +24,7 @@ def system_for(
     history: History,
     split: str,
     episode: EpisodeLength,
-    **changes: Any,  # noqa: ANN401 - passed through
+    **changes: Any,
 ) -> System:
     """The configured system on one split."""
     return instantiate(cfg.env.system)(scenario=Scenario(history, split, episode), **changes)

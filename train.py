@@ -62,7 +62,9 @@ def main(cfg: DictConfig) -> None:
     bound_gbp = policies[ORACLE].bound_gbp if ORACLE in policies else float("nan")
     for name, value in sorted(values.items(), key=lambda item: item[1]):
         share = capture(value, values[IDLE], bound_gbp)
-        logger.info("  %-7s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight")
+        logger.info(
+            "  %-7s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
+        )
     scores = {"validation": {"value_gbp": values["ppo"]}}
     described = manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin)
     bundle = write_bundle(run_dir / "bundle", described, network)

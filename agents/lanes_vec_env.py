@@ -106,7 +106,7 @@ class LanesVecEnv(VecEnv):
         """The same attribute for every lane."""
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:  # noqa: ANN401 - SB3's signature
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute of the whole."""
         setattr(self, attr_name, value)
 
@@ -115,7 +115,7 @@ class LanesVecEnv(VecEnv):
         method_name: str,
         *method_args: Any,
         indices: VecEnvIndices = None,
-        **method_kwargs: Any,  # noqa: ANN401
+        **method_kwargs: Any,
     ) -> list[Any]:
         """Call a method of the whole, once for every lane asked for."""
         if method_name == "action_masks":  # sb3-contrib asks every lane; one call answers for all

@@ -46,7 +46,7 @@ class RelativePrices:
         self.centre = np.eye(len(fields), dtype=np.float32) - np.outer(self.spread_weights, np.float32(levels))
         self.priced = np.float32(prices)
 
-    def __call__(self, observations: Any, centre: Any, spread_weights: Any, priced: Any) -> Any:  # noqa: ANN401 - array or tensor
+    def __call__(self, observations: Any, centre: Any, spread_weights: Any, priced: Any) -> Any:
         """Apply to (lanes, fields), given the three attributes in the same array library."""
         centred = observations @ centre
         spread = (abs(centred) @ spread_weights)[:, None] + FLOOR_GBP_PER_MWH

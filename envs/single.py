@@ -1,11 +1,12 @@
 """One lane of a system as a Gymnasium environment."""
 
 from collections import deque
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 import pandas as pd
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from data.schema import PERIODS_PER_DAY
@@ -20,7 +21,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
     `end_value` term in the last step. `info` holds `reward_gbp` by term and the system's telemetry.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(self, system: System, render_mode: str | None = None) -> None:
         """Wrap a system.
@@ -36,8 +37,8 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
             raise ValueError(f"unknown render mode {render_mode!r}; allowed are None and 'rgb_array'")
         self.system = system
         self.render_mode = render_mode
-        self.observation_space = box(system.observation_fields)
-        self.action_space = box(system.action_fields)
+        self.observation_space = cast("spaces.Space[FloatArray]", box(system.observation_fields))
+        self.action_space = cast("spaces.Space[FloatArray]", box(system.action_fields))
         self.lanes = np.zeros(1, dtype=system.lane)
         self._terms = np.zeros((1, len(system.terms)))
         self._over = np.zeros(1, dtype=np.bool_)
@@ -65,7 +66,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         info["reward_gbp"] = dict(zip(self.system.terms, terms, strict=True))
         return self._observe(), sum(terms), bool(self._over[0]), False, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # gym's own return type is wider
+    def render(self) -> NDArray[np.uint8] | None:
         """The last two days as an image, shape (height, width, 3), or None without a render mode."""
         return self.system.picture(pd.DataFrame(list(self._log))) if self.render_mode else None
 

@@ -1,6 +1,6 @@
 """Many lanes of a system as one Gymnasium vector environment."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -65,7 +65,7 @@ class LaneRunner:
 class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[np.float64]]):
     """Lanes as a Gymnasium vector environment with same-step autoreset."""
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(self, system: System, num_envs: int = 1) -> None:
         """Wrap `num_envs` lanes of a system; see `envs.single.SystemEnv` for what a step means."""
@@ -77,7 +77,7 @@ class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[np.float64]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._never_truncated = np.zeros(num_envs, dtype=np.bool_)
 
-    def reset(  # type: ignore[override]  # a list of seeds is allowed too, as in SyncVectorEnv
+    def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Restart all lanes; an integer seeds lane i with seed + i."""

@@ -27,8 +27,8 @@ def local_midnight_utc(index: pd.DatetimeIndex, days_ahead: int = 0) -> pd.Datet
 
 def local_hour(index: pd.DatetimeIndex) -> np.ndarray:
     """Local hour of day with its fraction, 0 to 23.5, shape (n,)."""
-    local = index.tz_convert(LOCAL_TIME_ZONE)
-    return (local.hour + local.minute / 60.0).to_numpy(dtype=np.float64)
+    wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)  # reading fields off a zoned index converts every time
+    return wall.hour.to_numpy() + wall.minute.to_numpy() / 60.0
 
 
 def settlement_period(index: pd.DatetimeIndex) -> np.ndarray:

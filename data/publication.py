@@ -67,8 +67,8 @@ def known_rows(column: str, index: pd.DatetimeIndex) -> np.ndarray:
     if isinstance(rule, Lagged):
         return np.clip(np.arange(n) - rule.periods + 1, 0, n)
     published = local_hour(index) >= rule.local_hour
-    end_today = (local_midnight_utc(index, 1) - index[0]) // PERIOD
-    end_tomorrow = (local_midnight_utc(index, 2) - index[0]) // PERIOD
+    ends = [local_midnight_utc(index, days).to_numpy(dtype="datetime64[s]") for days in (1, 2)]
+    end_today, end_tomorrow = ((end - index[0].to_datetime64()) // PERIOD.to_timedelta64() for end in ends)
     return np.clip(np.where(published, end_tomorrow, end_today), 0, n).astype(np.int64)
 
 
@@ -77,9 +77,23 @@ def latest_known(column: str, table: pd.DataFrame) -> np.ndarray:
 
     NaN where nothing has been published yet.
     """
-    values = table[column].ffill().to_numpy(dtype=np.float64)
-    rows = known_rows(column, pd.DatetimeIndex(table.index))
+    values = carried_forward(table[column].to_numpy(dtype=np.float64))
+    return at_known_rows(column, values, pd.DatetimeIndex(table.index))
+
+
+def at_known_rows(column: str, values: np.ndarray, index: pd.DatetimeIndex) -> np.ndarray:
+    """At the start of each period the newest of `values` that is known if they are published as `column` is.
+
+    NaN where nothing has been published yet.
+    """
+    rows = known_rows(column, index)
     return np.where(rows > 0, values[np.maximum(rows - 1, 0)], np.nan)
+
+
+def carried_forward(values: np.ndarray) -> np.ndarray:
+    """Each gap filled with the last value before it, shape (n,); leading gaps stay NaN."""
+    newest = np.where(np.isnan(values), 0, np.arange(values.size))
+    return values[np.maximum.accumulate(newest)]
 
 
 def hide_unpublished(table: pd.DataFrame, t: int) -> pd.DataFrame:

@@ -4,14 +4,21 @@ from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from data.calendar import local_hour
-from data.publication import latest_known
+from data.calendar import LOCAL_TIME_ZONE, local_hour
+from data.publication import at_known_rows, carried_forward
 from envs.fields import Field, FloatArray
 
 FORECAST_PERIODS: Final = 48
 PRICE_BOUND: Final = 10_000.0
 FORECAST_PREFIX: Final = "forecast_price_gbp_per_mwh_"
+READ: Final = (
+    "imbalance_price_gbp_per_mwh",
+    "day_ahead_price_gbp_per_mwh",
+    "market_index_price_gbp_per_mwh",
+    "net_imbalance_volume_mwh",
+)
 
 FIELDS: Final[tuple[Field, ...]] = (
     Field("hour_sin", -1.0, 1.0, "local hour of day, as an angle"),
@@ -59,42 +66,33 @@ def information(table: pd.DataFrame, forecaster: PriceForecaster) -> FloatArray:
         Shape (n, len(FIELDS)), float32, C-contiguous, finite.
     """
     index = pd.DatetimeIndex(table.index)
-    local = index.tz_convert("Europe/London")
+    wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
     hour = local_hour(index) * (2.0 * np.pi / 24.0)
-    season = (local.day_of_year.to_numpy() - 1) * (2.0 * np.pi / 365.25)
-    spreads = table[["day_ahead_price_gbp_per_mwh"]].copy()
-    deviation = (table["imbalance_price_gbp_per_mwh"] - table["day_ahead_price_gbp_per_mwh"]).ffill()
-    spreads["imbalance_price_gbp_per_mwh"] = deviation
-    spreads["market_index_price_gbp_per_mwh"] = (
-        table["market_index_price_gbp_per_mwh"] - table["day_ahead_price_gbp_per_mwh"]
-    ).ffill()
-    known_deviation = latest_known("imbalance_price_gbp_per_mwh", spreads)
+    season = (wall.day_of_year.to_numpy() - 1) * (2.0 * np.pi / 365.25)
+    imbalance, day_ahead, market_index, volume = (table[name].to_numpy(dtype=np.float64) for name in READ)
+    deviation = carried_forward(imbalance - day_ahead)
+    known_deviation = at_known_rows("imbalance_price_gbp_per_mwh", deviation, index)
+    spread = carried_forward(market_index - day_ahead)
 
-    def known_window(series: pd.Series) -> np.ndarray:
-        smooth = series.rolling(FORECAST_PERIODS, min_periods=1).mean().to_frame("imbalance_price_gbp_per_mwh")
-        return latest_known("imbalance_price_gbp_per_mwh", smooth)
+    def known_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        means = pd.Series(values).rolling(FORECAST_PERIODS, min_periods=1).mean().to_numpy()
+        return at_known_rows("imbalance_price_gbp_per_mwh", means, index)
 
-    forecast = forecaster.predict(table)
     columns = [
         np.sin(hour),
         np.cos(hour),
-        (local.day_of_week.to_numpy() >= 5).astype(np.float64),
+        (wall.day_of_week.to_numpy() >= 5).astype(np.float64),
         np.sin(season),
         np.cos(season),
-        (local.minute.to_numpy() >= 30).astype(np.float64),
-        _published_now(table),
-        latest_known("imbalance_price_gbp_per_mwh", table),
+        (wall.minute.to_numpy() >= 30).astype(np.float64),
+        carried_forward(day_ahead),  # where this period's price is missing, that of the newest earlier one
+        at_known_rows("imbalance_price_gbp_per_mwh", carried_forward(imbalance), index),
         known_deviation,
         np.concatenate([[np.nan], known_deviation[:-1]]),
-        known_window(deviation),
-        known_window(deviation.abs()),
-        latest_known("net_imbalance_volume_mwh", table),
-        latest_known("market_index_price_gbp_per_mwh", spreads),
-        *forecast.T,
+        known_mean(deviation),
+        known_mean(np.abs(deviation)),
+        at_known_rows("net_imbalance_volume_mwh", carried_forward(volume), index),
+        at_known_rows("market_index_price_gbp_per_mwh", spread, index),
+        *forecaster.predict(table).T,
     ]
     return np.ascontiguousarray(np.nan_to_num(np.column_stack(columns), nan=0.0), dtype=np.float32)
-
-
-def _published_now(table: pd.DataFrame) -> np.ndarray:
-    """Day-ahead price of the current period; where it is missing, that of the newest earlier period."""
-    return table["day_ahead_price_gbp_per_mwh"].ffill().to_numpy(dtype=np.float64)

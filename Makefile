@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH_SOURCE ?= $(addprefix --find-links ,$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 export OMP_NUM_THREADS := 1
 
-.PHONY: train test benchmark lint clean
+.PHONY: train test lint clean
 
 train: .venv/.ready
 	$(BIN)/python train.py
@@ -23,9 +23,6 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-benchmark: .venv/.ready
-	$(BIN)/python -m benchmarks.speed
 
 .venv/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \

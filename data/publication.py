@@ -99,7 +99,7 @@ def carried_forward(values: np.ndarray) -> np.ndarray:
 def hide_unpublished(table: pd.DataFrame, t: int) -> pd.DataFrame:
     """A copy of the table in which every value that is not yet published at the start of row t is NaN."""
     index = pd.DatetimeIndex(table.index)
-    hidden = table.copy()
-    for column in table.columns:
-        hidden.iloc[known_rows(column, index)[t] :, hidden.columns.get_loc(column)] = np.nan
-    return hidden
+    row = np.arange(len(index))
+    return pd.DataFrame(
+        {column: table[column].where(row < known_rows(column, index)[t]) for column in table.columns}, index=index
+    )

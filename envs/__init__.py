@@ -6,6 +6,7 @@ from gymnasium.envs.registration import register
 
 SYSTEMS: Final = {
     "gridpilot/Battery-v0": "envs.battery:BatterySystem",
+    "gridpilot/JobQueue-v0": "envs.job_queue:JobQueueSystem",
 }
 
 for _name, _system in SYSTEMS.items():

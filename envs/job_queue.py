@@ -1,5 +1,6 @@
 """A queue of batch jobs on a GPU cluster: `gridpilot/JobQueue-v0`."""
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -172,7 +173,6 @@ class JobQueueSystem:
 def _own_fields(rules: QueueRules) -> tuple[Field, ...]:
     """Layout of what the queue itself shows; `_observe_lanes` writes in this order."""
     kw, kwh = rules.capacity_kw, ENERGY_BOUND_KWH
-    bins = list(zip(COMMITTED_LEADS[:-1], COMMITTED_LEADS[1:], strict=True))
     slots: list[Field] = []
     for s in range(rules.visible_slots):
         name, of = f"slot_{s:02d}", f"of the job in slot {s}; 0 if empty"
@@ -191,7 +191,7 @@ def _own_fields(rules: QueueRules) -> tuple[Field, ...]:
         Field("overflow_jobs", 0.0, JOBS_BOUND, "jobs beyond the visible slots"),
         *(
             Field(f"committed_kw_{a:02d}", 0.0, kw, f"mean power promised to running jobs {a} to {b} periods ahead")
-            for a, b in bins
+            for a, b in pairwise(COMMITTED_LEADS)
         ),
         *slots,
     )

@@ -62,7 +62,7 @@ class LaneRunner:
         return observations
 
 
-class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[np.float64]]):
+class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):
     """Lanes as a Gymnasium vector environment with same-step autoreset."""
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - as Gymnasium has it

@@ -1,0 +1,1 @@
+"""Speed and memory, measured by command; never a timed test."""

@@ -1,0 +1,97 @@
+"""What a site would have drawn: the baseline that delivered flexibility is measured against.
+
+Mean of the X highest of the last Y eligible days, per half-hour of the day; X = Y is the plain mean. Days on which
+flexibility was sold in that half-hour are not eligible and leave the history alone. The in-day adjustment is zero.
+This is the family that GB settlement's BL01 belongs to (Elexon, Baselining Methodology Document, effective
+7 November 2024) and that DEG names 10_of_10, 5_of_10 and 3_of_5; it is not the text of BL01 itself: day types
+(working or not) are left out.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+MAX_DAYS: Final = 10
+SLOTS: Final = 48
+LANE: Final = np.dtype([("kw", np.float32, (SLOTS, MAX_DAYS)), ("next", np.int8, SLOTS)])
+
+
+class BaselineRules(NamedTuple):
+    """Parameters of the method.
+
+    Attributes:
+        days: Y, the eligible days looked back on, 1 to `MAX_DAYS`.
+        highest: X, how many of them count, the highest ones.
+    """
+
+    days: int = 10
+    highest: int = 10
+
+
+def checked(rules: BaselineRules) -> BaselineRules:
+    """Return the rules, or say what is wrong.
+
+    Raises:
+        ValueError: The numbers are not 1 <= highest <= days <= MAX_DAYS.
+    """
+    if not 1 <= rules.highest <= rules.days <= MAX_DAYS:
+        raise ValueError(
+            f"baseline of the {rules.highest} highest of {rules.days} days; it must be "
+            f"1 <= highest <= days <= {MAX_DAYS}"
+        )
+    return rules
+
+
+@njit(cache=True)
+def reset(lane: np.void, kw: float) -> None:
+    """Start with a history of the same power everywhere."""
+    lane["kw"][:] = kw
+    lane["next"][:] = 0
+
+
+@njit(cache=True)
+def record(rules: BaselineRules, lane: np.void, t: int, metered_kw: float) -> None:
+    """Let an eligible day's half-hour replace the oldest one."""
+    slot = t % SLOTS
+    place = lane["next"][slot]
+    lane["kw"][slot, place] = metered_kw
+    lane["next"][slot] = (place + 1) % rules.days
+
+
+@njit(cache=True)
+def baseline_kw(rules: BaselineRules, lane: np.void, t: int) -> float:
+    """Baseline of period t."""
+    days = lane["kw"][t % SLOTS]
+    total = 0.0
+    for i in range(rules.days):
+        total += days[i]
+    if rules.highest == rules.days:
+        return total / rules.days
+    chosen: NDArray[np.float32] = np.sort(days[: rules.days])
+    total = 0.0
+    for i in range(rules.days - rules.highest, rules.days):
+        total += chosen[i]
+    return total / rules.highest
+
+
+@njit(cache=True)
+def delivered_kw(baseline: float, metered_kw: float) -> float:
+    """Turn-down delivered by a load, baseline less metered; below 0 if it drew more."""
+    return baseline - metered_kw
+
+
+@njit(cache=True)
+def delivery_gbp(
+    sold_kw: float, price_gbp_per_mwh: float, delivered: float, shortfall_factor: float, period_h: float
+) -> tuple[float, float]:
+    """Money for what was delivered of what was sold, and the charge for the rest (0 or less).
+
+    Over-delivery earns nothing, as in contracted services; `shortfall_factor` times the price is charged for each
+    MWh missing.
+    """
+    kept_kw = min(max(delivered, 0.0), sold_kw)
+    mwh_per_kw = period_h / 1000.0
+    paid_gbp = kept_kw * price_gbp_per_mwh * mwh_per_kw
+    return paid_gbp, -(sold_kw - kept_kw) * shortfall_factor * price_gbp_per_mwh * mwh_per_kw

@@ -1,0 +1,245 @@
+"""A GPU hall: where the heat goes and how warm the racks get.
+
+Three lumped heat capacities in a chain (Bacher & Madsen 2011, Energy and Buildings 43(7), the RC networks):
+
+    mass --mass_conductance-- air <== IT and fan heat
+                               |  fan_fraction * air_conductance
+                             supply ==> heat removed by the plant
+
+While every heat flow from outside is constant, the network is solved exactly. Humidity and the hall's walls are
+left out.
+"""
+
+from math import expm1, inf, sqrt
+from typing import NamedTuple
+
+from numba import njit
+
+
+class Hall(NamedTuple):
+    """Parameters of a hall. The defaults carry up to 600 kW of IT on the default site of 1000 kW.
+
+    Their inertia is worth half an hour of full load: 6 K on the set-point store some 350 kWh, over a few hours.
+
+    Attributes:
+        air_capacity_kwh_per_k: Hall air and the thin metal that follows it within minutes.
+        mass_capacity_kwh_per_k: Racks, floor and water that follow the hall air slowly.
+        loop_capacity_kwh_per_k: Coils and chilled water, at supply air temperature.
+        mass_conductance_kw_per_k: Hall air to mass.
+        air_conductance_kw_per_k: Heat carried per kelvin by the air flow at full fan speed (mass flow times c_p).
+        supply_lag_h: Time constant of the supply air's approach to the set-point.
+        rated_fan_kw: Electricity of the hall fans at full speed; all of it warms the hall air.
+        min_fan_fraction: Lowest fan speed that keeps racks and coils ventilated.
+        min_setpoint_c: Lowest supply air set-point.
+        max_setpoint_c: Highest supply air set-point.
+        safe_setpoint_c: Set-point held when none is given.
+        leak_fraction: Share of hall air in the rack inlets when the fans deliver all the air that the servers draw.
+        server_rise_k: Air temperature rise across a server; sets the air flow that the servers draw.
+        recommended_inlet_c: Upper rack inlet limit, recommended (ASHRAE TC 9.9 class A1, 18 to 27 C).
+        allowable_inlet_c: Upper rack inlet limit, allowable (ASHRAE TC 9.9 class A1, 15 to 32 C).
+        substep_h: Interval of the plant's control samples.
+    """
+
+    air_capacity_kwh_per_k: float = 2.0
+    mass_capacity_kwh_per_k: float = 50.0
+    loop_capacity_kwh_per_k: float = 6.0
+    mass_conductance_kw_per_k: float = 50.0
+    air_conductance_kw_per_k: float = 50.0
+    supply_lag_h: float = 0.15
+    rated_fan_kw: float = 40.0
+    min_fan_fraction: float = 0.3
+    min_setpoint_c: float = 16.0
+    max_setpoint_c: float = 30.0
+    safe_setpoint_c: float = 20.0
+    leak_fraction: float = 0.05
+    server_rise_k: float = 15.0
+    recommended_inlet_c: float = 27.0
+    allowable_inlet_c: float = 32.0
+    substep_h: float = 1.0 / 12.0
+
+
+class HallState(NamedTuple):
+    """Temperatures of the thermal mass, the hall air and the supply air."""
+
+    mass_c: float
+    air_c: float
+    supply_c: float
+
+
+class Propagator(NamedTuple):
+    """Exact solution of the network over `span_h` at one fan speed, see `propagator`."""
+
+    span_h: float
+    first: float
+    second: float
+    flow_kw_per_k: float
+    response: HallState  # warming over the span per kW put into the loop, K/kW
+
+
+_RANGES = (
+    (0.0, 60.0, ("min_setpoint_c", "safe_setpoint_c", "max_setpoint_c", "recommended_inlet_c", "allowable_inlet_c")),
+    (0.5, 60.0, ("server_rise_k",)),
+    (0.05, 1.0, ("min_fan_fraction",)),
+    (0.0, 1.0, ("leak_fraction",)),
+    (0.005, 4.0, ("supply_lag_h",)),
+    (1.0 / 3600.0, 1.0, ("substep_h",)),
+)
+_RATIOS = (  # extensive numbers have no range of their own, but a wrong unit shows in what they are divided by
+    ("air_capacity_kwh_per_k", "air_conductance_kw_per_k", 0.001, 5.0),
+    ("loop_capacity_kwh_per_k", "air_conductance_kw_per_k", 0.001, 5.0),
+    ("mass_capacity_kwh_per_k", "mass_conductance_kw_per_k", 0.01, 100.0),
+    ("mass_conductance_kw_per_k", "air_conductance_kw_per_k", 0.01, 100.0),
+    ("rated_fan_kw", "air_conductance_kw_per_k", 0.0, 20.0),
+)
+
+
+def checked(hall: Hall) -> Hall:
+    """Return the hall, or say which parameter is wrong.
+
+    Raises:
+        ValueError: A parameter is NaN, infinite, negative or outside its range, two limits are out of order,
+            or two parameters are in units that cannot both be right.
+    """
+    value = hall._asdict()
+    for low, high, names in _RANGES:
+        for name in names:
+            if not low <= value[name] <= high:
+                raise ValueError(f"hall {name} is {value[name]}; allowed is {low:g} to {high:g}, check its unit")
+    for name, other, low, high in _RATIOS:
+        if not (value[name] >= 0.0 and 0.0 < value[other] < inf and low <= value[name] / value[other] <= high):
+            raise ValueError(
+                f"hall {name} is {value[name]} and {other} is {value[other]}; the first divided by the second "
+                f"must be {low:g} to {high:g}, check the units in their names"
+            )
+    if not hall.min_setpoint_c <= hall.safe_setpoint_c <= hall.max_setpoint_c:
+        raise ValueError(
+            f"hall set-points are min {hall.min_setpoint_c}, safe {hall.safe_setpoint_c}, max {hall.max_setpoint_c}; "
+            "put them in this order, smallest first"
+        )
+    if not hall.recommended_inlet_c <= hall.allowable_inlet_c:
+        raise ValueError(
+            f"hall recommended_inlet_c {hall.recommended_inlet_c} is above allowable_inlet_c {hall.allowable_inlet_c}; "
+            "the recommended limit is the stricter one"
+        )
+    return hall
+
+
+@njit(cache=True)
+def setpoint_limits_c(hall: Hall) -> tuple[float, float]:
+    """Lowest and highest supply set-point that the plant accepts; what it cannot reach, its capacity decides."""
+    return hall.min_setpoint_c, hall.max_setpoint_c
+
+
+@njit(cache=True)
+def fan_limits(hall: Hall) -> tuple[float, float]:
+    """Lowest and highest fan speed, as fractions of full speed."""
+    return hall.min_fan_fraction, 1.0
+
+
+@njit(cache=True)
+def feasible_action(hall: Hall, setpoint_c: float, fan_fraction: float) -> tuple[float, float]:
+    """Nearest set-point and fan speed within the limits; NaN asks for the safe set-point or for full fans."""
+    low_c, high_c = setpoint_limits_c(hall)
+    low, high = fan_limits(hall)
+    setpoint_c = min(max(setpoint_c, low_c), high_c) if setpoint_c == setpoint_c else hall.safe_setpoint_c
+    fan_fraction = min(max(fan_fraction, low), high) if fan_fraction == fan_fraction else high
+    return setpoint_c, fan_fraction
+
+
+@njit(cache=True)
+def fan_power_kw(hall: Hall, fan_fraction: float) -> float:
+    """Electricity of the hall fans: flow as speed, power as its cube (ASHRAE Handbook HVAC Systems, fan laws)."""
+    return hall.rated_fan_kw * fan_fraction**3
+
+
+@njit(cache=True)
+def matched_fan_fraction(hall: Hall, it_kw: float) -> float:
+    """Fan speed that delivers just the air that the servers draw; they draw it in proportion to their power."""
+    return it_kw / (hall.server_rise_k * hall.air_conductance_kw_per_k)
+
+
+@njit(cache=True)
+def recirculation_fraction(hall: Hall, it_kw: float, fan_fraction: float) -> float:
+    """Share of hall air in the rack inlets: 0 is pure supply air (the supply heat index).
+
+    The index is that of Sharma, Bash & Patel 2002 (AIAA 2002-3091). What the fans do not deliver, the servers draw
+    from the hall.
+    """
+    matched = matched_fan_fraction(hall, it_kw)
+    if fan_fraction >= matched:
+        return hall.leak_fraction
+    return hall.leak_fraction + (1.0 - hall.leak_fraction) * (1.0 - fan_fraction / matched)
+
+
+@njit(cache=True)
+def inlet_c(state: HallState, recirculation: float) -> float:
+    """Rack inlet air temperature, given the share of hall air in it (`recirculation_fraction`)."""
+    return state.supply_c + recirculation * (state.air_c - state.supply_c)
+
+
+@njit(cache=True)
+def heat_content_kwh(hall: Hall, state: HallState) -> float:
+    """Heat stored in mass, air and loop, counted from 0 C."""
+    return (
+        hall.mass_capacity_kwh_per_k * state.mass_c
+        + hall.air_capacity_kwh_per_k * state.air_c
+        + hall.loop_capacity_kwh_per_k * state.supply_c
+    )
+
+
+@njit(cache=True)
+def steady_state(hall: Hall, it_kw: float, setpoint_c: float, fan_fraction: float) -> HallState:
+    """Temperatures at rest under constant inputs, provided IT and fan heat are within the cooling capacity."""
+    setpoint_c, fan_fraction = feasible_action(hall, setpoint_c, fan_fraction)
+    heat_kw = it_kw + fan_power_kw(hall, fan_fraction)
+    air_c = setpoint_c + heat_kw / (fan_fraction * hall.air_conductance_kw_per_k)
+    return HallState(air_c, air_c, setpoint_c)
+
+
+@njit(cache=True)
+def _warming(hall: Hall, flow_kw_per_k: float, state: HallState, air_kw: float, loop_kw: float) -> HallState:
+    """Rates of change in K/h, with `air_kw` and `loop_kw` put into hall air and loop."""
+    into_mass_kw = hall.mass_conductance_kw_per_k * (state.air_c - state.mass_c)
+    into_loop_kw = flow_kw_per_k * (state.air_c - state.supply_c)
+    return HallState(
+        into_mass_kw / hall.mass_capacity_kwh_per_k,
+        (air_kw - into_mass_kw - into_loop_kw) / hall.air_capacity_kwh_per_k,
+        (into_loop_kw + loop_kw) / hall.loop_capacity_kwh_per_k,
+    )
+
+
+@njit(cache=True)
+def advanced(hall: Hall, p: Propagator, state: HallState, air_kw: float, loop_kw: float) -> HallState:
+    """State after `p.span_h` of constant heat."""
+    rate = _warming(hall, p.flow_kw_per_k, state, air_kw, loop_kw)
+    bend = _warming(hall, p.flow_kw_per_k, rate, 0.0, 0.0)
+    twist = _warming(hall, p.flow_kw_per_k, bend, 0.0, 0.0)
+    return HallState(
+        state.mass_c + p.span_h * rate.mass_c + p.first * bend.mass_c + p.second * twist.mass_c,
+        state.air_c + p.span_h * rate.air_c + p.first * bend.air_c + p.second * twist.air_c,
+        state.supply_c + p.span_h * rate.supply_c + p.first * bend.supply_c + p.second * twist.supply_c,
+    )
+
+
+@njit(cache=True)
+def propagator(hall: Hall, fan_fraction: float, span_h: float) -> Propagator:
+    """Solve the network dT/dt = A T + b over `span_h`: T + phi(A) (A T + b), phi(A) the integral of exp(A s).
+
+    A conserves heat, so one eigenvalue is 0 and the other two, -slow and -fast, solve a quadratic; they are real and
+    distinct, as A is similar to a symmetric tridiagonal matrix. Hence phi(A) = span_h + first A + second A^2, the
+    polynomial through the three eigenvalues (Moler & Van Loan 2003, SIAM Review 45(1), Newton interpolation).
+    """
+    flow = fan_fraction * hall.air_conductance_kw_per_k
+    mass, air, loop = hall.mass_capacity_kwh_per_k, hall.air_capacity_kwh_per_k, hall.loop_capacity_kwh_per_k
+    link = hall.mass_conductance_kw_per_k
+    total = link / mass + (link + flow) / air + flow / loop
+    product = link * flow * (mass + air + loop) / (mass * air * loop)
+    fast = 0.5 * (total + sqrt(total * total - 4.0 * product))
+    slow = product / fast
+    at_fast = (span_h + expm1(-fast * span_h) / fast) / fast
+    at_slow = (span_h + expm1(-slow * span_h) / slow) / slow
+    second = (at_slow - at_fast) / (fast - slow)
+    first = at_slow + second * slow
+    at_rest = HallState(0.0, 0.0, 0.0)
+    response = advanced(hall, Propagator(span_h, first, second, flow, at_rest), at_rest, 0.0, 1.0)
+    return Propagator(span_h, first, second, flow, response)

@@ -1,0 +1,135 @@
+"""Latency of the live dispatcher under load: `python -m benchmarks.dispatch --rate 50 --seconds 20`.
+
+The real server runs in a process of its own. Orders leave at fixed times whether or not earlier ones have been
+answered, and latency counts from the time an order was due, so that a stall of the server is paid for by every order
+behind it.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data.calendar import PERIOD
+from data.publication import hide_unpublished
+from data.synthetic import generate
+from envs.information import READ
+from server.market_view import HISTORY_PERIODS
+
+HOST = "127.0.0.1"
+ORDERS = 96
+CONNECTIONS = 16
+READY_WITHIN_S = 60.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dispatch", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rate", type=float, default=50.0, help="orders a second (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="default: %(default)s")
+    parser.add_argument("--bundle", default="reports/winner", help="default: %(default)s")
+    parser.add_argument("--history-days", type=int, default=3, help="history in each order (default: %(default)s)")
+    arguments = parser.parse_args()
+    bodies = orders(arguments.history_days)
+    port = free_port()
+    command = [sys.executable, "serve.py", f"bundle={arguments.bundle}", f"port={port}"]
+    began = time.perf_counter()
+    server = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
+    try:
+        wait_until_ready(server, port)
+        print(f"ready after {time.perf_counter() - began:.1f} s, load average {os.getloadavg()[0]:.1f}")
+        latencies_ms = load(port, bodies, arguments.rate, int(arguments.rate * arguments.seconds))
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    p50, p95, p99, worst = np.percentile(latencies_ms, [50, 95, 99, 100])
+    print(
+        f"{latencies_ms.size} orders at {arguments.rate:g}/s of {len(bodies[0]) / 1024:.0f} KiB: "
+        f"p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f}  max {worst:.1f} ms, load average {os.getloadavg()[0]:.1f}"
+    )
+
+
+def orders(history_days: int) -> list[bytes]:
+    """Two days of consecutive orders, each with what was published by then."""
+    history = max(history_days * 48, HISTORY_PERIODS)
+    table = generate("2024-01-01", str(pd.Timestamp("2024-01-05") + pd.Timedelta(days=history_days)))
+    bodies = []
+    for row in range(history, history + ORDERS):
+        view = hide_unpublished(table[list(READ)], row).iloc[row - history :]
+        columns = {name: [round(value, 2) for value in view[name].dropna()] for name in READ}
+        when = table.index[row] + PERIOD / 6
+        order = {
+            "telemetry": {"timestamp": when.isoformat(), "charge_fraction": 0.15 + 0.75 * (row % 13) / 12},
+            "market": {"start": view.index[0].isoformat(), **columns},
+        }
+        bodies.append(json.dumps(order).encode())
+    return bodies
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+    began = time.perf_counter()
+    while time.perf_counter() - began < READY_WITHIN_S:
+        if server.poll() is not None:
+            raise SystemExit(f"the server ended with code {server.returncode}; its message is above")
+        connection = http.client.HTTPConnection(HOST, port, timeout=5)
+        try:
+            connection.request("GET", "/health/ready")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise SystemExit(f"the server was not ready within {READY_WITHIN_S:g} s")
+
+
+def load(port: int, bodies: list[bytes], rate: float, total: int) -> np.ndarray:
+    """Latency of each order in ms, shape (total,), counted from when it was due."""
+    latencies_ms = np.full(total, np.nan)
+    numbers = count()  # next() on it is atomic
+    began = time.perf_counter() + 0.2
+
+    def send() -> None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while (i := next(numbers)) < total:
+            due = began + i / rate
+            time.sleep(max(due - time.perf_counter(), 0.0))
+            body = bodies[i % len(bodies)]
+            connection.request("POST", "/v1/dispatch", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != 200:
+                raise SystemExit(f"{answer.status}: {text.decode()}")
+            latencies_ms[i] = (time.perf_counter() - due) * 1e3
+        connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if np.isnan(latencies_ms).any():
+        raise SystemExit("some orders were not answered; the first message is above")
+    return latencies_ms
+
+
+if __name__ == "__main__":
+    main()

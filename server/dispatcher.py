@@ -1,0 +1,252 @@
+"""The live dispatcher: telemetry and a market view in; a power set-point, a plan and a reason out."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from agents.bundle import MANIFEST, NETWORK, OnnxPolicy, check_layout, read_manifest
+from baselines.idle import IdlePolicy
+from baselines.mpc import BatteryPlanner, MpcPolicy
+from baselines.rule import RulePolicy
+from data.calendar import PERIOD
+from data.schema import PERIOD_H
+from envs.battery import HORIZON_H, BatterySystem, asked_kw, write_observation
+from envs.fields import positions
+from envs.information import FORECAST_PERIODS, FORECAST_PREFIX, information
+from evaluation.policy import Policy
+from forecasting.deviation import DeviationForecaster
+from models import battery as battery_model
+from models.battery import Battery
+from models.settlement import Adders
+from server.market_view import MarketView, published
+
+logger = logging.getLogger(__name__)
+
+ENV: Final = "gridpilot/Battery-v0"
+VISIBLE_KW: Final = 0.05  # smaller powers are nothing in a sentence with one decimal
+FIELDS: Final = BatterySystem.observation_fields
+FORECAST: Final = positions(FIELDS, FORECAST_PREFIX)
+
+
+class Site(NamedTuple):
+    """What a bundle says about the battery and its costs."""
+
+    battery: Battery
+    adders: Adders
+
+
+# A closed table: a bundle names a kind, never code.
+POLICIES: Final[dict[str, Callable[[Path, Site], Policy]]] = {
+    "onnx": lambda folder, site: OnnxPolicy(folder / NETWORK),
+    "mpc": lambda folder, site: MpcPolicy(site.battery, site.adders, FIELDS),
+    "rule": lambda folder, site: RulePolicy(FIELDS),
+    "idle": lambda folder, site: IdlePolicy(len(BatterySystem.action_fields)),
+}
+
+
+class Telemetry(NamedTuple):
+    """What the site measures.
+
+    Attributes:
+        timestamp: When, with a time zone; the settlement period that holds it is decided.
+        charge_fraction: Stored energy over capacity.
+    """
+
+    timestamp: datetime
+    charge_fraction: float
+
+
+class PolicyName(NamedTuple):
+    """Which policy decides.
+
+    Attributes:
+        name: As evaluation calls it.
+        kind: A key of `POLICIES`.
+        bundle_sha256: Of the manifest and, for a learnt policy, its network.
+    """
+
+    name: str
+    kind: str
+    bundle_sha256: str
+
+
+class PlanStep(NamedTuple):
+    """One half-hour of the plan; `charge_fraction` is at its end."""
+
+    start: pd.Timestamp
+    power_kw: float
+    charge_fraction: float
+    expected_price_gbp_per_mwh: float
+
+
+class Decision(NamedTuple):
+    """An answer.
+
+    Attributes:
+        start: Start of the settlement period decided, UTC.
+        power_kw: Grid power to hold until the period ends, charging positive.
+        feasible_kw: Lowest and highest power that the charge allows.
+        plan: 48 half-hours; the first is the set-point, the rest the cheapest continuation on the same forecast.
+        reason: Why, in words, from the numbers used.
+        warnings: What to know about the input.
+        fallback: Whether the policy failed and the battery rests instead.
+    """
+
+    start: pd.Timestamp
+    power_kw: float
+    feasible_kw: tuple[float, float]
+    plan: list[PlanStep]
+    reason: str
+    warnings: list[str]
+    fallback: bool
+
+
+class Dispatcher:
+    """A policy with everything it needs to decide live; not to be called from two threads at once.
+
+    Attributes:
+        battery: The battery that the policy was made for.
+        policy_name: Which policy decides.
+    """
+
+    def __init__(self, site: Site, forecaster: DeviationForecaster, policy: Policy, policy_name: PolicyName) -> None:
+        """Put the parts together; `from_bundle` is the usual way."""
+        self.battery, self.policy_name = site.battery, policy_name
+        self._forecaster, self._policy = forecaster, policy
+        self._planner = BatteryPlanner(site.battery, site.adders, FORECAST_PERIODS)
+        self._policy.reset(0)
+
+    @classmethod
+    def from_bundle(cls, folder: str | Path) -> Self:
+        """Load what evaluation chose.
+
+        Raises:
+            FileNotFoundError: There is no bundle, or its network is missing.
+            ValueError: It is damaged, or made for another environment, layout or kind of policy.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        if manifest["env"] != ENV:
+            raise ValueError(f"the bundle is for {manifest['env']!r}; only {ENV!r} is dispatched: evaluate env=battery")
+        check_layout(manifest, FIELDS, BatterySystem.action_fields)
+        site, forecaster = _parameters(manifest)
+        kind = manifest["policy"]
+        if kind not in POLICIES:
+            raise ValueError(f"the bundle's policy is {kind!r}; this version dispatches {sorted(POLICIES)}")
+        files = [MANIFEST, NETWORK] if kind == "onnx" else [MANIFEST]
+        missing = [name for name in files if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(f"no {missing[0]} in {str(folder)!r}; write the bundle again: python evaluate.py")
+        digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in files)).hexdigest()
+        try:
+            policy = POLICIES[kind](folder, site)
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise ValueError(f"{folder / NETWORK} cannot be loaded ({error}); write the bundle again") from error
+        return cls(site, forecaster, policy, PolicyName(manifest["name"], kind, digest))
+
+    def decide(self, telemetry: Telemetry, market: MarketView) -> Decision:
+        """Decide the settlement period that holds the telemetry's timestamp.
+
+        The observation is the simulation's: `envs.information` on what is published, then the battery's own fields,
+        with a day left as always in an endless operation. The answer is what the battery model calls feasible.
+
+        Raises:
+            ValueError: The market view cannot be decided on; see `server.market_view.published`.
+        """
+        start = pd.Timestamp(telemetry.timestamp).tz_convert("UTC").floor(PERIOD)
+        table, row, warnings = published(market, start)
+        energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
+        observation = np.empty(len(FIELDS), dtype=np.float32)
+        shown = information(table, self._forecaster)[row]
+        write_observation(self.battery, energy_kwh, HORIZON_H, shown, observation)
+        fallback = False
+        try:
+            wanted_kw = asked_kw(self.battery, float(self._policy.act(observation)[0]))
+        except Exception:
+            logger.exception("%s failed to decide %s; resting", self.policy_name.name, start)
+            wanted_kw, fallback = float("nan"), True
+        feasible_kw = battery_model.power_limits_kw(self.battery, energy_kwh, PERIOD_H)
+        _, power_kw = battery_model.step(self.battery, energy_kwh, wanted_kw, PERIOD_H)
+        forecast = observation[FORECAST].astype(np.float64)
+        reason = explain(self.battery, telemetry.charge_fraction, wanted_kw, power_kw, feasible_kw, forecast)
+        if fallback:
+            reason = f"The policy failed, so the battery rests until the next decision; the log says why. {reason}"
+        plan = self._plan(start, energy_kwh, power_kw, forecast)
+        return Decision(start, power_kw, feasible_kw, plan, reason, warnings, fallback)
+
+    def _plan(
+        self, start: pd.Timestamp, energy_kwh: float, power_kw: float, forecast: NDArray[np.float64]
+    ) -> list[PlanStep]:
+        energy_after_kwh, _ = battery_model.step(self.battery, energy_kwh, power_kw, PERIOD_H)
+        end_value = max(float(forecast.mean()) * self.battery.discharge_efficiency, 0.0)
+        # The program's horizon is fixed: at the price of what stays in store its last period has nothing to gain.
+        rest_kw = self._planner.plan_kw(energy_after_kwh, np.append(forecast[1:], end_value), end_value)
+        plan = []
+        for k, planned_kw in enumerate([power_kw, *rest_kw[:-1].round(3).tolist()]):  # solvers leave milliwatts
+            energy_kwh, done_kw = battery_model.step(self.battery, energy_kwh, planned_kw, PERIOD_H)
+            charge_fraction = round(energy_kwh / self.battery.capacity_kwh, 6)
+            plan.append(PlanStep(start + k * PERIOD, done_kw, charge_fraction, round(float(forecast[k]), 4)))
+        return plan
+
+
+def explain(
+    battery: Battery,
+    charge_fraction: float,
+    wanted_kw: float,
+    power_kw: float,
+    feasible_kw: tuple[float, float],
+    forecast: NDArray[np.float64],
+) -> str:
+    """Say what was decided and what it was decided on.
+
+    Args:
+        battery: The battery.
+        charge_fraction: Its charge now.
+        wanted_kw: What the policy asked for; NaN asks for nothing.
+        power_kw: What it gets.
+        feasible_kw: Lowest and highest feasible power.
+        forecast: Expected prices, GBP/MWh, this period first, shape (48,).
+
+    Returns:
+        Two or three sentences.
+    """
+    deed = "Resting"
+    if abs(power_kw) >= VISIBLE_KW:
+        deed = f"{'Charging' if power_kw > 0.0 else 'Discharging'} at {abs(power_kw):.1f} kW"
+    now, ahead = forecast[0], forecast[1:]
+    low_kw, high_kw = feasible_kw
+    asked = 0.0 if np.isnan(wanted_kw) else wanted_kw
+    if abs(asked - power_kw) >= VISIBLE_KW:
+        limit = f"the policy asks for {asked:.1f} kW, of which the charge allows {power_kw:.1f} kW"
+    elif abs(power_kw) < VISIBLE_KW:
+        limit = f"the policy asks for no power, where {low_kw:.1f} to {high_kw:.1f} kW are feasible"
+    elif power_kw in (battery.max_charge_kw, -battery.max_discharge_kw):
+        limit = "this is the battery's highest power"
+    else:
+        limit = f"{low_kw:.1f} to {high_kw:.1f} kW are feasible"
+    return (
+        f"{deed}. The price expected now, {now:.2f} GBP/MWh, is above {100.0 * np.mean(ahead < now):.0f} % and below "
+        f"{100.0 * np.mean(ahead > now):.0f} % of the half-hours of the day ahead (mean {ahead.mean():.2f}, from "
+        f"{ahead.min():.2f} to {ahead.max():.2f}). The battery is {100.0 * charge_fraction:.1f} % full and may hold "
+        f"{100.0 * battery.min_fraction:.0f} to {100.0 * battery.max_fraction:.0f} %; {limit}."
+    )
+
+
+def _parameters(manifest: dict[str, Any]) -> tuple[Site, DeviationForecaster]:
+    try:
+        site = Site(
+            battery_model.checked(Battery(**manifest["system"]["battery"])), Adders(**manifest["system"]["adders"])
+        )
+        factors = np.array(manifest["forecaster"]["factors"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the bundle's parameters cannot be read ({error}); write it again") from error
+    if factors.ndim != 1 or not factors.size or not np.isfinite([*factors, *site.adders]).all():
+        raise ValueError("the bundle's forecaster or adders hold no finite numbers; write it again: python evaluate.py")
+    return site, DeviationForecaster(tuple(factors.tolist()))

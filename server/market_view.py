@@ -1,0 +1,132 @@
+"""What the market has published, as a caller tells it: checked, and laid out as the table that simulation reads."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.calendar import PERIOD
+from data.publication import RULES, DayAhead, known_rows
+from data.schema import COLUMNS, INDEX_NAME, PERIODS_PER_DAY, Column
+
+# The longest look back is a mean over 48 periods that ends two periods ago; the rest covers gaps in it.
+HISTORY_PERIODS: Final = 2 * PERIODS_PER_DAY
+MOST_HISTORY_PERIODS: Final = 14 * PERIODS_PER_DAY
+MOST_PUBLISHED_AHEAD: Final = 100  # from the start of a 25-hour day to the end of the next
+STALE_PERIODS: Final = PERIODS_PER_DAY
+UNIT_HINTS: Final = {
+    "gbp_per_mwh": "send GBP/MWh (GBP/kWh x 1000, p/kWh x 10)",
+    "net_imbalance_volume_mwh": "send MWh per half-hour (average MW / 2)",
+}
+
+
+class MarketView(NamedTuple):
+    """Half-hourly series that all begin at `start`.
+
+    Attributes:
+        start: Start of the first period, with a time zone.
+        columns: One array per name in `envs.information.READ`, each as long as its caller knows; NaN is a gap.
+    """
+
+    start: datetime
+    columns: dict[str, NDArray[np.float64]]
+
+
+class Published(NamedTuple):
+    """What is known at the start of a period.
+
+    Attributes:
+        table: A grid table with every column of `data.schema`; what is unknown is NaN.
+        row: The row of the period.
+        warnings: What was ignored or is missing, for the caller to read.
+    """
+
+    table: pd.DataFrame
+    row: int
+    warnings: list[str]
+
+
+def published(view: MarketView, period: pd.Timestamp) -> Published:
+    """Check a view and keep what was published by the start of a period.
+
+    A value that could not have been published by then is ignored with a warning, because the policy was never
+    trained to know it. A late or missing value of the past is forecast over with a warning, as in simulation,
+    except for day-ahead prices: those of the past and of the period itself are long public.
+
+    Args:
+        view: What the caller knows.
+        period: Start of the period to decide, UTC, on the half-hour.
+
+    Raises:
+        ValueError: A value out of its unit's range, too short a history, a gap in day-ahead prices, or a series
+            that ended more than a day ago.
+    """
+    start = pd.Timestamp(view.start).tz_convert("UTC")
+    if start != start.floor(PERIOD):
+        raise ValueError(f"start is {_iso(start)}; it must be on the half-hour, where a settlement period begins")
+    row = (period - start) // PERIOD
+    if not HISTORY_PERIODS <= row <= MOST_HISTORY_PERIODS:
+        raise ValueError(
+            f"start is {_iso(start)}; history must begin 2 to 14 days before the period decided, which begins "
+            f"{_iso(period)}: send every series from {_iso(period - HISTORY_PERIODS * PERIOD)}"
+        )
+    n = row + MOST_PUBLISHED_AHEAD
+    index = pd.date_range(start, periods=n, freq=PERIOD, name=INDEX_NAME)
+    sent = np.full((n, len(COLUMNS)), np.nan)
+    warnings: list[str] = []
+    for i, column in enumerate(COLUMNS):
+        if column.name not in view.columns:
+            continue
+        values = view.columns[column.name]
+        _check_range(column, values, start)
+        known = int(known_rows(column.name, index)[row])
+        early = int(np.isfinite(values[known:]).sum())
+        if early:
+            warnings.append(
+                f"{column.name}: ignored {early} value(s) from {_iso(start + known * PERIOD)} on, which are not "
+                f"published by {_iso(period)} under the rules that the policy was trained with"
+            )
+        held = values[:known]
+        sent[: held.size, i] = held
+        warnings += _check_gaps(column.name, sent[:known, i], start, row)
+    return Published(pd.DataFrame(sent, index=index, columns=[c.name for c in COLUMNS]), row, warnings)
+
+
+def _check_range(column: Column, values: NDArray[np.float64], start: pd.Timestamp) -> None:
+    bad = np.flatnonzero((values < column.low) | (values > column.high) | np.isinf(values))
+    if bad.size:
+        hint = next(hint for end, hint in UNIT_HINTS.items() if column.name.endswith(end))
+        raise ValueError(
+            f"{column.name} is {values[bad[0]]:g} at {_iso(start + int(bad[0]) * PERIOD)}; plausible is "
+            f"{column.low:g} to {column.high:g} ({bad.size} such value(s)): {hint}"
+        )
+
+
+def _check_gaps(name: str, known: NDArray[np.float64], start: pd.Timestamp, row: int) -> list[str]:
+    """Warn of, or refuse, what should have been published and is not there."""
+    missing = np.flatnonzero(np.isnan(known))
+    if not missing.size:
+        return []
+    first = _iso(start + int(missing[0]) * PERIOD)
+    if isinstance(RULES[name], DayAhead):
+        if missing[0] <= row:
+            raise ValueError(
+                f"{name} has no value at {first}; it was published the day before and may have no gap from start to "
+                f"{_iso(start + row * PERIOD)}, the period to decide: send the missing price(s)"
+            )
+        return [f"{name}: missing from {first} on though published; the same half-hours of the day before stand in"]
+    present = np.flatnonzero(np.isfinite(known))
+    newest = int(present[-1]) if present.size else -1
+    if newest < known.size - STALE_PERIODS:
+        held = f"ends at {_iso(start + newest * PERIOD)}" if present.size else "holds no published value"
+        raise ValueError(
+            f"{name} {held}; at {_iso(start + row * PERIOD)} values up to {_iso(start + (known.size - 1) * PERIOD)} "
+            "are published and at least one of the last 24 hours is needed: send newer ones"
+        )
+    return [f"{name}: {missing.size} published value(s) missing, the first at {first}; the last one before stands in"]
+
+
+def _iso(instant: pd.Timestamp) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%MZ")

@@ -1,0 +1,221 @@
+"""The wire types of the live dispatcher: shapes, units, examples. What they mean is `server.dispatcher`'s business."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from data.calendar import PERIOD, settlement_date, settlement_period
+from data.schema import COLUMNS
+from envs.information import READ
+from server import dispatcher as domain
+from server import market_view
+from server.market_view import HISTORY_PERIODS, MOST_HISTORY_PERIODS, MOST_PUBLISHED_AHEAD
+
+YEARS: Final = (2000, 2100)  # a clock that shows another year is broken
+BOUNDS: Final = {column.name: (column.low, column.high) for column in COLUMNS}
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str | datetime):
+        raise ValueError("not text in ISO 8601")
+    return value
+
+
+def _in_this_century(instant: datetime) -> datetime:
+    if not YEARS[0] <= instant.year < YEARS[1]:
+        raise ValueError(f"the year must be {YEARS[0]} to {YEARS[1] - 1}")
+    return instant
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_in_this_century)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+def _series(column: str, meaning: str) -> Any:
+    low, high = BOUNDS[column]
+    return Field(
+        description=f"{meaning} One value per half-hour from `start` on, {low:g} to {high:g}; null is a gap.",
+        min_length=1,
+        max_length=MOST_HISTORY_PERIODS + MOST_PUBLISHED_AHEAD,
+    )
+
+
+class Wire(BaseModel):
+    """Strict about names: a misspelt key is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Telemetry(Wire):
+    """What the site measures now."""
+
+    timestamp: Instant = Field(
+        description="When this was measured: ISO 8601 with a time zone, such as 2024-01-03T12:05:00Z. The settlement "
+        "period that holds it is decided.",
+        examples=["2024-01-03T12:05:00Z"],
+    )
+    charge_fraction: Number = Field(
+        description="State of charge: stored energy over capacity, 0 to 1. Divide a percentage by 100.",
+        ge=0.0,
+        le=1.0,
+        examples=[0.62],
+    )
+
+
+class MarketView(Wire):
+    """What the GB market has published, half-hour by half-hour, as one array per series.
+
+    Every array begins at `start` and may end where its knowledge ends. Send 2 days of history or more (3 bridge
+    longer gaps). A value that is not published yet at the start of the period decided is ignored with a warning.
+    """
+
+    start: Instant = Field(
+        description=f"Start of the first half-hour, with a time zone: {HISTORY_PERIODS // 48} to "
+        f"{MOST_HISTORY_PERIODS // 48} days before the period decided.",
+        examples=["2024-01-01T12:00:00Z"],
+    )
+    day_ahead_price_gbp_per_mwh: list[Number | None] = _series(
+        "day_ahead_price_gbp_per_mwh",
+        "Day-ahead auction price, GBP/MWh, up to the end of today or, from 11:00 London time, of tomorrow.",
+    )
+    imbalance_price_gbp_per_mwh: list[Number | None] = _series(
+        "imbalance_price_gbp_per_mwh",
+        "Imbalance (system) price, GBP/MWh, up to two periods before the one decided.",
+    )
+    net_imbalance_volume_mwh: list[Number | None] = _series(
+        "net_imbalance_volume_mwh",
+        "Net imbalance volume, MWh, above 0 when the system was short, up to two periods before.",
+    )
+    market_index_price_gbp_per_mwh: list[Number | None] = _series(
+        "market_index_price_gbp_per_mwh",
+        "Market index (intraday) price, GBP/MWh, up to two periods before.",
+    )
+
+
+def example() -> dict[str, Any]:
+    """A whole order that the server answers: two plain days before noon of 3 January 2024."""
+    day = np.arange(HISTORY_PERIODS + 72)  # noon to noon to noon, then to the end of tomorrow
+    day_ahead = np.round(70.0 - 25.0 * np.cos(2.0 * np.pi * (day / 48.0 - 0.25)), 2)
+    known = HISTORY_PERIODS - 1
+    volume = np.round(150.0 * np.sin(day[:known] / 3.0), 1)
+    return {
+        "telemetry": {"timestamp": "2024-01-03T12:05:00Z", "charge_fraction": 0.62},
+        "market": {
+            "start": "2024-01-01T12:00:00Z",
+            "day_ahead_price_gbp_per_mwh": day_ahead.tolist(),
+            "imbalance_price_gbp_per_mwh": np.round(day_ahead[:known] + 0.1 * volume, 2).tolist(),
+            "net_imbalance_volume_mwh": volume.tolist(),
+            "market_index_price_gbp_per_mwh": np.round(day_ahead[:known] + 0.05 * volume, 2).tolist(),
+        },
+    }
+
+
+class DispatchOrder(Wire):
+    """Everything one decision needs: the server keeps nothing between two of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": example()})
+
+    telemetry: Telemetry
+    market: MarketView
+
+    def to_domain(self) -> tuple[domain.Telemetry, market_view.MarketView]:
+        """The same without wire names."""
+        columns = {name: np.array(getattr(self.market, name), dtype=np.float64) for name in READ}
+        telemetry = domain.Telemetry(self.telemetry.timestamp, self.telemetry.charge_fraction)
+        return telemetry, market_view.MarketView(self.market.start, columns)
+
+
+class Period(Wire):
+    """A settlement period."""
+
+    start: datetime = Field(description="UTC.")
+    end: datetime = Field(description="UTC; hold the set-point until then.")
+    settlement_date: str = Field(description="London calendar date.", examples=["2024-01-03"])
+    settlement_period: int = Field(description="1 to 48; to 46 or 50 on clock-change days.", ge=1, le=50, examples=[25])
+
+
+class PlanStep(Wire):
+    """One half-hour of the plan."""
+
+    start: datetime = Field(description="UTC.")
+    power_kw: float = Field(description="Planned grid power, charging positive.")
+    charge_fraction: float = Field(description="State of charge at the end of the half-hour, 0 to 1.")
+    expected_price_gbp_per_mwh: float = Field(description="Forecast of the imbalance price.")
+
+
+class PolicyName(Wire):
+    """What decided."""
+
+    name: str = Field(description="The policy's name in the evaluation report.", examples=["ppo"])
+    kind: Literal["onnx", "mpc", "rule", "idle"] = Field(description="A learnt network, a planner, thresholds or rest.")
+    bundle_sha256: str = Field(description="SHA-256 of the bundle's files: the policy's identity.")
+
+
+class DispatchPlan(Wire):
+    """The set-point to hold until the period ends, the plan behind it, and why."""
+
+    period: Period
+    power_kw: float = Field(description="Grid power set-point: above 0 charges, below 0 discharges.", examples=[-250.0])
+    feasible_kw: tuple[float, float] = Field(description="Lowest and highest power that the charge allows.")
+    plan: list[PlanStep] = Field(
+        description="48 half-hours. The first is the set-point; the rest is the cheapest continuation on the forecast."
+    )
+    reason: str = Field(description="Why, in words, from the numbers used.")
+    policy: PolicyName
+    fallback: bool = Field(description="True if the policy failed and the battery rests instead.")
+    warnings: list[str] = Field(description="What was ignored or missing in the market view; empty when all is well.")
+
+    @classmethod
+    def from_domain(cls, decision: domain.Decision, policy: domain.PolicyName) -> Self:
+        """The answer for the wire."""
+        index = pd.DatetimeIndex([decision.start])
+        period = Period(
+            start=decision.start,
+            end=decision.start + PERIOD,
+            settlement_date=str(settlement_date(index)[0]),
+            settlement_period=int(settlement_period(index)[0]),
+        )
+        return cls(
+            period=period,
+            power_kw=decision.power_kw,
+            feasible_kw=decision.feasible_kw,
+            plan=[PlanStep(**step._asdict()) for step in decision.plan],
+            reason=decision.reason,
+            policy=PolicyName(**policy._asdict()),
+            fallback=decision.fallback,
+            warnings=decision.warnings,
+        )
+
+
+class Health(Wire):
+    """How the server is."""
+
+    status: Literal["live", "ready"]
+
+
+class Problem(Wire):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(description="Where, such as `telemetry.charge_fraction`.")
+    message: str = Field(description="What came, what is allowed, what to do.")
+
+
+class Refusal(Wire):
+    """Why a request was not answered."""
+
+    detail: list[Problem]
+
+
+def meaning(path: list[str]) -> str:
+    """The description of a field of an order, or nothing if there is none: the help that goes with its errors."""
+    model: Any = DispatchOrder
+    text = ""
+    for name in path:
+        field = getattr(model, "model_fields", {}).get(name)
+        if field is None:
+            return text
+        text, model = field.description or "", field.annotation
+    return text

@@ -1,0 +1,481 @@
+"""Laws of the live dispatcher: it decides as the simulation does, and tells a caller what is wrong."""
+
+import json
+import subprocess
+import sys
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import serve
+from agents.bundle import write_bundle
+from agents.ppo import PpoTrainer
+from data.publication import hide_unpublished
+from data.synthetic import generate
+from envs.battery import BatterySystem
+from envs.information import READ
+from envs.scenario import History, Scenario
+from envs.single import SystemEnv
+from forecasting.deviation import DeviationForecaster
+from models.battery import Battery
+from models.settlement import Adders
+from server.app import MOST_BODY_BYTES, create_app
+from server.dispatcher import Dispatcher, PolicyName, Site, explain
+from server.market_view import HISTORY_PERIODS
+from server.schemas import example
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # newer Starlettes ask for httpx2 and work with httpx
+    from fastapi.testclient import TestClient
+
+ROOT = Path(__file__).parents[1]
+URL = "/v1/dispatch"
+BATTERY = Battery(capacity_kwh=800.0, max_charge_kw=200.0, max_discharge_kw=300.0, min_fraction=0.1)
+ADDERS = Adders(network_gbp_per_mwh=3.0)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Nineteen days with the clock change of 31 March 2024, and gaps as real data have them."""
+    table = generate("2024-03-20", "2024-04-08")
+    rng = np.random.default_rng(0)
+    for name in READ:
+        if name != "day_ahead_price_gbp_per_mwh":
+            table.loc[rng.random(len(table)) < 0.03, name] = np.nan
+    return table
+
+
+@pytest.fixture(scope="module")
+def forecaster(table):
+    return DeviationForecaster.fit(table)
+
+
+@pytest.fixture(scope="module")
+def system(table, forecaster):
+    scenario = Scenario(History(table, forecaster), "test", "split")
+    return BatterySystem(scenario=scenario, battery=BATTERY, adders=ADDERS)
+
+
+@pytest.fixture(scope="module")
+def bundle(system, forecaster, tmp_path_factory):
+    """Writes a bundle of one kind."""
+
+    def write(kind, **changes):
+        folder = tmp_path_factory.mktemp(kind)
+        network = None
+        if kind == "onnx":
+            trainer = PpoTrainer(system, folder, n_lanes=8, n_steps=32, batch_size=128, hidden=(16,), levels=5)
+            trainer.model.learn(4096)
+            network = trainer.export()
+        manifest = {
+            "name": kind,
+            "policy": kind,
+            "env": "gridpilot/Battery-v0",
+            "observation_fields": [f.name for f in system.observation_fields],
+            "action_fields": [f.name for f in system.action_fields],
+            "system": {"battery": system.battery._asdict(), "adders": system.adders._asdict()},
+            "forecaster": forecaster._asdict(),
+            "scores": {},
+        }
+        return write_bundle(folder, {**manifest, **changes}, network)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def client(bundle):
+    with TestClient(create_app(Dispatcher.from_bundle(bundle("mpc")))) as client:
+        yield client
+
+
+def order_at(table, row, charge_fraction, history=HISTORY_PERIODS):
+    """What a caller who keeps `history` periods knows 10 minutes into a row."""
+    view = hide_unpublished(table[list(READ)], row).iloc[row - history : row + 110]
+    columns = {}
+    for name in READ:
+        values = view[name]
+        last = values.index.get_loc(values.last_valid_index())
+        columns[name] = [None if np.isnan(value) else value for value in values.iloc[: last + 1]]
+    when = table.index[row] + pd.Timedelta(minutes=10)
+    return {
+        "telemetry": {"timestamp": when.isoformat(), "charge_fraction": charge_fraction},
+        "market": {"start": view.index[0].isoformat(), **columns},
+    }
+
+
+def changed(where, value):
+    """The example with one field replaced, or removed if the value is `...`."""
+    order = example()
+    inner = order
+    for key in where[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[where[-1]]
+    else:
+        inner[where[-1]] = value
+    return order
+
+
+def only_problem(answer, status=422):
+    assert answer.status_code == status, answer.text
+    (problem,) = answer.json()["detail"]
+    return problem["field"], problem["message"]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "mpc", "rule", "idle"])
+def test_live_equals_simulation(kind, bundle, system, table):
+    dispatcher = Dispatcher.from_bundle(bundle(kind))
+    policy = dispatcher._policy
+    env = SystemEnv(system)
+    observation, _ = env.reset(seed=0)
+    charge_fraction = system.start_fraction
+    changes_at = table.index.get_loc(pd.Timestamp("2024-03-31T00:00Z"))
+    asked = set(range(240, 290)) | set(range(changes_at - 26, changes_at + 26))
+    powers_kw = []
+    with TestClient(create_app(dispatcher)) as client:
+        for row in range(max(asked) + 1):
+            observation, *_, info = env.step(policy.act(observation))
+            measured, charge_fraction = charge_fraction, info["charge_fraction"]
+            if row not in asked:
+                continue
+            answer = client.post(URL, json=order_at(table, row, measured, history=144))
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["power_kw"] == pytest.approx(info["power_kw"], abs=1e-4)
+            assert not answer.json()["fallback"]
+            powers_kw.append(info["power_kw"])
+    assert kind == "idle" or np.ptp(powers_kw) > 100.0, "a policy that never moves proves nothing"
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_two_days_of_history_are_as_good_as_eight(client, table, data):
+    row = data.draw(st.integers(8 * 48, len(table) - 48))
+    gapless = table.ffill()
+    answers = [client.post(URL, json=order_at(gapless, row, 0.5, history)).json() for history in (HISTORY_PERIODS, 384)]
+    assert answers[0] == answers[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_a_plan_starts_with_the_set_point_and_replays_through_the_battery(client, table, data):
+    charge_fraction = data.draw(st.floats(0.0, 1.0))
+    answer = client.post(URL, json=order_at(table, data.draw(st.integers(200, 800)), charge_fraction)).json()
+    low_kw, high_kw = answer["feasible_kw"]
+    assert low_kw <= answer["power_kw"] <= high_kw
+    plan = answer["plan"]
+    assert len(plan) == 48
+    assert plan[0]["power_kw"] == answer["power_kw"]
+    assert [pd.Timestamp(step["start"]) for step in plan] == list(
+        pd.date_range(answer["period"]["start"], periods=48, freq="30min")
+    )
+    charge = charge_fraction
+    for step in plan:
+        stored = step["power_kw"] * (
+            BATTERY.charge_efficiency if step["power_kw"] > 0 else 1 / BATTERY.discharge_efficiency
+        )
+        charge += 0.5 * stored / BATTERY.capacity_kwh
+        assert step["charge_fraction"] == pytest.approx(charge, abs=1e-5)
+        assert -BATTERY.max_discharge_kw - 1e-9 <= step["power_kw"] <= BATTERY.max_charge_kw + 1e-9
+        inside = BATTERY.min_fraction - 1e-6 <= charge <= BATTERY.max_fraction + 1e-6
+        assert inside or abs(charge - 0.5) <= abs(charge_fraction - 0.5), "outside its band it only moves back"
+
+
+def test_the_planner_continues_its_own_plan(bundle, table):
+    """The set-point is the first step of the 24-hour program, the rest a program from there: together one optimum."""
+    dispatcher = Dispatcher.from_bundle(bundle("mpc"))
+    with TestClient(create_app(dispatcher)) as client:
+        plan = client.post(URL, json=order_at(table, 400, 0.5)).json()["plan"]
+    prices = np.array([step["expected_price_gbp_per_mwh"] for step in plan])
+    end_value = prices.mean() * BATTERY.discharge_efficiency
+    powers_kw = np.array([step["power_kw"] for step in plan])
+    whole_kw = dispatcher._planner.plan_kw(0.5 * BATTERY.capacity_kwh, prices, end_value)
+
+    def cost_gbp(power_kw):
+        gained_kwh = (np.maximum(power_kw, 0) * BATTERY.charge_efficiency).sum() / 2
+        gained_kwh += (np.minimum(power_kw, 0) / BATTERY.discharge_efficiency).sum() / 2
+        paid = (prices @ power_kw + ADDERS.network_gbp_per_mwh * np.maximum(power_kw, 0).sum()) / 2000
+        return paid + BATTERY.wear_gbp_per_kwh * np.abs(power_kw).sum() / 2 - end_value * gained_kwh / 1000
+
+    assert cost_gbp(powers_kw) == pytest.approx(cost_gbp(whole_kw), abs=1e-3)
+    assert cost_gbp(powers_kw) < -1.0, "a day of trading earns"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "date", "number"),
+    [
+        ("2024-03-31T00:59:59Z", "2024-03-31", 2),
+        ("2024-03-31T01:00:00Z", "2024-03-31", 3),  # 02:00 local: the clock has just gone forward
+        ("2024-03-31T22:40:00Z", "2024-03-31", 46),
+        ("2024-03-31T23:00:00Z", "2024-04-01", 1),
+        ("2024-04-02T01:30:00+01:00", "2024-04-02", 4),
+        ("2023-10-29T23:45:00Z", "2023-10-29", 50),
+        ("2023-10-29T00:30:00Z", "2023-10-29", 4),
+    ],
+)
+def test_the_settlement_period_is_london_s(client, timestamp, date, number):
+    order = example()
+    period = pd.Timestamp(timestamp).tz_convert("UTC").floor("30min")
+    order["telemetry"]["timestamp"] = timestamp
+    order["market"]["start"] = (period - pd.Timedelta(days=2)).isoformat()
+    answer = client.post(URL, json=order).json()
+    assert (answer["period"]["settlement_date"], answer["period"]["settlement_period"]) == (date, number)
+    assert pd.Timestamp(answer["period"]["start"]) == period
+    assert pd.Timestamp(answer["period"]["end"]) == period + pd.Timedelta(minutes=30)
+
+
+def test_a_value_from_the_future_changes_nothing_but_the_warnings(client):
+    order = example()
+    honest = client.post(URL, json=order).json()
+    order["market"]["imbalance_price_gbp_per_mwh"] += [4000.0, 5000.0]
+    order["market"]["day_ahead_price_gbp_per_mwh"] += [-500.0] * 20
+    told = client.post(URL, json=order).json()
+    assert honest["warnings"] == []
+    assert len(told["warnings"]) == 2
+    assert all("ignored" in warning for warning in told["warnings"])
+    assert {**told, "warnings": []} == honest
+
+
+def test_what_is_late_is_forecast_over_with_a_warning(client):
+    order = example()
+    order["market"]["imbalance_price_gbp_per_mwh"] = order["market"]["imbalance_price_gbp_per_mwh"][:-3]
+    order["market"]["day_ahead_price_gbp_per_mwh"] = order["market"]["day_ahead_price_gbp_per_mwh"][:-48]
+    answer = client.post(URL, json=order)
+    assert answer.status_code == 200
+    late, missing = sorted(answer.json()["warnings"])
+    assert "2024-01-04T00:00Z" in late
+    assert "3 published" in missing
+
+
+BAD = {
+    "naive timestamp": (("telemetry", "timestamp"), "2024-01-03T12:05:00", "time zone"),
+    "seconds since 1970": (("telemetry", "timestamp"), 1704283500, "ISO 8601"),
+    "year": (("telemetry", "timestamp"), "1970-01-01T00:00:00Z", "2000 to 2099"),
+    "percent": (("telemetry", "charge_fraction"), 50, "Divide a percentage by 100"),
+    "negative charge": (("telemetry", "charge_fraction"), -0.01, "0 to 1"),
+    "charge as text": (("telemetry", "charge_fraction"), "0.5", "valid number"),
+    "charge as truth": (("telemetry", "charge_fraction"), True, "valid number"),
+    "no charge": (("telemetry", "charge_fraction"), ..., "Field required"),
+    "no prices": (("market", "day_ahead_price_gbp_per_mwh"), ..., "Field required"),
+    "empty array": (("market", "imbalance_price_gbp_per_mwh"), [], "at least 1 item"),
+    "endless array": (("market", "imbalance_price_gbp_per_mwh"), [1.0] * 2000, "at most"),
+    "extra key": (("telemetry", "soc"), 0.5, "not permitted"),
+    "unit of price": (("market", "day_ahead_price_gbp_per_mwh", 5), 100000.0, "GBP/kWh x 1000"),
+    "unit of volume": (("market", "net_imbalance_volume_mwh", 5), 60000.0, "MWh per half-hour"),
+    "gap in day-ahead": (("market", "day_ahead_price_gbp_per_mwh", 30), None, "2024-01-02T03:00Z"),
+    "no imbalance price for a day": (("market", "imbalance_price_gbp_per_mwh"), [60.0] * 40, "2024-01-02T07:30Z"),
+    "no volume at all": (("market", "net_imbalance_volume_mwh"), [None] * 90, "holds no published value"),
+    "short history": (("market", "start"), "2024-01-02T00:00:00Z", "2024-01-01T12:00Z"),
+    "long history": (("market", "start"), "2023-12-01T00:00:00Z", "2 to 14 days"),
+    "quarter past": (("market", "start"), "2024-01-01T12:15:00Z", "half-hour"),
+}
+
+
+@pytest.mark.parametrize(("where", "value", "hint"), BAD.values(), ids=list(BAD))
+def test_each_mistake_has_its_own_answer(client, where, value, hint):
+    field, message = only_problem(client.post(URL, json=changed(where, value)))
+    assert hint in message
+    assert field.startswith(where[0])
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])
+def test_what_is_not_a_finite_number_is_refused(client, number):
+    text = json.dumps(example())
+    for old in ('"charge_fraction": 0.62', '"net_imbalance_volume_mwh": [0.0'):
+        assert old in text
+        body = text.replace(old, old[: old.rindex("0.")] + number)
+        answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "hint"),
+    [
+        (b'{"telemetry": ', "application/json", 422, "not JSON at character"),
+        (b"", "application/json", 422, "required"),
+        (b"[1, 2]", "application/json", 422, "JSON object"),
+        (b"charge=0.5", "application/x-www-form-urlencoded", 422, "application/json"),
+        (b'"\xff"', "application/json", 400, "parsing the body"),
+        (b"[" * 100_000, "application/json", 400, "parsing the body"),
+        (b" " * (MOST_BODY_BYTES + 1), "application/json", 413, "larger than"),
+    ],
+)
+def test_a_broken_body_is_explained(client, body, content_type, status, hint):
+    answer = client.post(URL, content=body, headers={"Content-Type": content_type})
+    assert hint in only_problem(answer, status)[1]
+
+
+def test_a_body_of_unknown_length_is_cut_off(client):
+    answer = client.post(URL, content=(b" " * 10_000 for _ in range(20)), headers={"Content-Type": "application/json"})
+    assert only_problem(answer, 413)[0] == "body"
+
+
+def test_other_refusals_have_the_same_shape(client):
+    assert only_problem(client.get("/nothing"), 404)[0] == "request"
+    assert only_problem(client.get(URL), 405)[0] == "request"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.datetimes().map(str),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+PLACES = st.sampled_from(
+    [("telemetry",), ("market",), ("telemetry", "timestamp"), ("telemetry", "charge_fraction"), ("market", "start")]
+    + [("market", name) for name in READ]
+    + [("market", name, row) for name in READ for row in (0, 47, 94)]
+    + [("market", "more"), ("more",)]
+)
+TIMES = st.datetimes(timezones=st.timezones() | st.just(UTC)).map(datetime.isoformat)
+SERIES = st.lists(st.none() | st.floats(-1500.0, 1500.0), max_size=300)
+
+
+@settings(deadline=None, max_examples=400)
+@given(where=PLACES, value=JSON | TIMES | SERIES | st.floats(-0.1, 1.1))
+def test_no_order_breaks_the_server(client, where, value):
+    body = json.dumps(changed(where, value))
+    answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (200, 422), answer.text
+    if answer.status_code == 200:
+        assert -BATTERY.max_discharge_kw <= answer.json()["power_kw"] <= BATTERY.max_charge_kw
+    else:
+        assert all(problem["field"] and problem["message"] for problem in answer.json()["detail"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(prices=st.lists(st.floats(-600.0, 7000.0), min_size=48, max_size=48), charge_fraction=st.floats(0.0, 1.0))
+def test_any_plausible_market_is_decided(client, prices, charge_fraction):
+    order = changed(("telemetry", "charge_fraction"), charge_fraction)
+    for name, bound in zip(READ, (1e4, 7e3, 7e3, 6e3), strict=True):
+        n = len(order["market"][name])
+        order["market"][name] = np.clip(np.resize(prices, n), -bound, bound).tolist()
+    answer = client.post(URL, json=order)
+    assert answer.status_code == 200, answer.text
+    assert -BATTERY.max_discharge_kw <= answer.json()["power_kw"] <= BATTERY.max_charge_kw
+
+
+class Broken:
+    """A policy that cannot decide."""
+
+    def reset(self, seed):
+        pass
+
+    def act(self, observation):
+        raise FloatingPointError("overflow")
+
+
+@pytest.fixture
+def broken(forecaster):
+    return Dispatcher(Site(BATTERY, ADDERS), forecaster, Broken(), PolicyName("broken", "idle", "0"))
+
+
+def test_a_policy_that_fails_rests_and_says_so(broken, caplog):
+    with TestClient(create_app(broken)) as client:
+        answer = client.post(URL, json=example())
+        assert answer.status_code == 200
+        assert answer.json()["power_kw"] == 0.0
+        assert answer.json()["fallback"]
+        assert answer.json()["reason"].startswith("The policy failed")
+        assert client.get("/health/live").status_code == 200
+        assert "server's log" in only_problem(client.get("/health/ready"), 503)[1]
+    assert "FloatingPointError" in caplog.text
+
+
+def test_an_error_of_ours_is_a_json_answer(forecaster):
+    without_forecast = Dispatcher(Site(BATTERY, ADDERS), None, Broken(), PolicyName("broken", "idle", "0"))
+    with TestClient(create_app(without_forecast), raise_server_exceptions=False) as client:
+        assert "at rest" in only_problem(client.post(URL, json=example()), 500)[1]
+
+
+def test_ready_after_the_first_decision(client):
+    assert client.get("/health/ready").json() == {"status": "ready"}
+    assert client.get("/health/live").json() == {"status": "live"}
+
+
+def test_the_docs_show_an_order_that_works(client):
+    api = client.get("/openapi.json").json()
+    order = api["components"]["schemas"]["DispatchOrder"]["example"]
+    answer = client.post(URL, json=order)
+    assert answer.status_code == 200
+    assert answer.json()["warnings"] == []
+    for name, schema in api["components"]["schemas"].items():
+        if name in ("Telemetry", "MarketView", "PlanStep", "DispatchPlan"):
+            assert all("description" in field or "$ref" in field for field in schema["properties"].values()), name
+
+
+POWERS_KW = st.sampled_from([0.0, 0.01, 10.0, 200.0, -300.0, -75.5, float("nan")])
+
+
+@given(
+    wanted_kw=POWERS_KW,
+    power_kw=POWERS_KW.filter(lambda x: x == x),
+    prices=st.lists(st.integers(-50, 300), min_size=48, max_size=48),
+)
+def test_a_reason_tells_the_truth(wanted_kw, power_kw, prices):
+    forecast = np.array(prices, dtype=np.float64)
+    text = explain(BATTERY, 0.5, wanted_kw, power_kw, (-300.0, 200.0), forecast)
+    assert text.startswith(
+        "Charging at " if power_kw >= 0.05 else "Discharging at " if power_kw <= -0.05 else "Resting"
+    )
+    above = sum(price < prices[0] for price in prices[1:]) / 47
+    below = sum(price > prices[0] for price in prices[1:]) / 47
+    assert f"{prices[0]:.2f} GBP/MWh, is above {100 * above:.0f} % and below {100 * below:.0f} %" in text
+    differs = abs((0.0 if np.isnan(wanted_kw) else wanted_kw) - power_kw) >= 0.05
+    assert ("of which the charge allows" in text) == differs
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"policy": "os.system"}, "dispatches"),
+        ({"env": "gridpilot/Site-v0"}, "Battery-v0"),
+        ({"observation_fields": ["charge_fraction"]}, "train and evaluate again"),
+        ({"system": {"battery": {"capacity": 5.0}, "adders": {}}}, "cannot be read"),
+        ({"system": {"battery": {"capacity_kwh": -5.0}, "adders": {}}}, "capacity_kwh"),
+        ({"forecaster": {"factors": []}}, "no finite numbers"),
+        ({"forecaster": {"other": 1}}, "cannot be read"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_refused(bundle, changes, hint):
+    with pytest.raises(ValueError, match=hint):
+        Dispatcher.from_bundle(bundle("mpc", **changes))
+
+
+def test_a_network_that_is_missing_or_damaged_is_refused(bundle, tmp_path):
+    manifest = json.loads((bundle("mpc") / "bundle.json").read_text())
+    write_bundle(tmp_path, {**manifest, "policy": "onnx"})
+    with pytest.raises(FileNotFoundError, match=r"policy\.onnx"):
+        Dispatcher.from_bundle(tmp_path)
+    (tmp_path / "policy.onnx").write_bytes(b"not a network")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        Dispatcher.from_bundle(tmp_path)
+
+
+def test_serving_loads_no_learner():
+    code = "import server.app, sys; print([m for m in ('torch', 'stable_baselines3', 'hydra') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_serve_explains_a_missing_bundle():
+    command = [sys.executable, "serve.py", "bundle=nowhere"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "python evaluate.py" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
+def test_only_this_machine_is_served(host):
+    with pytest.raises(ValueError, match="not authenticated"):
+        serve.check_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost"])
+def test_this_machine_s_addresses_are_served(host):
+    serve.check_loopback(host)

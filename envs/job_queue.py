@@ -12,7 +12,8 @@ from data.arrivals import JobSource
 from data.jobs import Arrivals
 from data.schema import PERIOD_H, PERIODS_PER_DAY
 from envs import information
-from envs.fields import Field, FloatArray
+from envs.fields import Field, FloatArray, positions
+from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.outlook import CARBON_FIELDS
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
@@ -41,10 +42,12 @@ HORIZON_H: Final = 24.0
 WARM_UP_PERIODS: Final = PERIODS_PER_DAY  # no generated or replayed job runs for longer
 DUE_BOUND_H: Final = 48.0
 SLA_BOUND_GBP_PER_H: Final = 10_000.0
+SAVING_BOUND_GBP: Final = 1e6
 ENERGY_BOUND_KWH: Final = 1e8
 JOBS_BOUND: Final = 1e6
 COMMITTED_LEADS: Final = (0, 1, 2, 4, 8, 16, 32, 48)  # edges, in periods; each bin holds the mean
-SLOT_FIELDS: Final = 5
+SLOT_FIELDS: Final = 6
+PRICE_FORECAST: Final = positions(information.FIELDS, FORECAST_PREFIX).start
 
 
 class JobQueueSystem:
@@ -123,7 +126,10 @@ class JobQueueSystem:
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
         history = self.scenario.history
-        _observe_lanes(self.rules, self.jobs, history.price_information, history.carbon_outlook, lanes, observations)
+        _observe_lanes(
+            self.rules, self.cluster, self.adders, self.jobs, history.price_information, history.carbon_outlook,
+            lanes, observations,
+        )  # fmt: skip
 
     def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
@@ -182,6 +188,9 @@ def _own_fields(rules: QueueRules) -> tuple[Field, ...]:
             Field(f"{name}_due_h", -DUE_BOUND_H, DUE_BOUND_H, f"time until the last start that keeps the terms {of}"),
             Field(f"{name}_priority", 0.0, 100.0, f"priority {of}"),
             Field(f"{name}_sla_gbp_per_h", 0.0, SLA_BOUND_GBP_PER_H, f"price of an hour past the deadline {of}"),
+            Field(
+                f"{name}_saving_gbp", 0.0, SAVING_BOUND_GBP, f"saved if the cheapest forecast start is awaited, {of}"
+            ),
         ]
     return (
         Field("hours_left_h", 0.0, HORIZON_H, "time until the episode ends, at most 24 h"),
@@ -202,6 +211,12 @@ def _end_cost_gbp_per_mwh(market: Market, adders: Adders) -> NDArray[np.float64]
     carbon = pd.Series(market.carbon_g_per_kwh).rolling(PERIODS_PER_DAY, min_periods=1).mean().to_numpy()
     carbon_gbp_per_mwh = adders.carbon_gbp_per_tonne * np.concatenate([carbon[:1], carbon]) / 1000.0
     return market.end_price_gbp_per_mwh + adders.network_gbp_per_mwh + carbon_gbp_per_mwh
+
+
+@njit(cache=True)
+def _added_fraction(cluster: Cluster) -> float:
+    """Share of a job's power that is bought for it: the idle floor of its GPUs is drawn anyway."""
+    return 1.0 - cluster_model.idle_kw_per_gpu(cluster) / cluster_model.job_kw_per_gpu(cluster)
 
 
 @njit(cache=True)
@@ -248,8 +263,7 @@ def _step_lanes(
 ) -> None:
     wanted = np.empty(actions.shape[1], np.bool_)
     limit_kw = rules.capacity_kw
-    # The idle floor is drawn anyway: only this share of a job's energy is bought for it.
-    added_fraction = 1.0 - cluster_model.idle_kw_per_gpu(cluster) / cluster_model.job_kw_per_gpu(cluster)
+    added_fraction = _added_fraction(cluster)
     for i in range(lanes.size):
         lane = lanes[i]
         t, waiting = lane["period"], lane["queue"]
@@ -281,17 +295,34 @@ def _step_lanes(
 
 
 @njit(cache=True)
+def _saving_of_waiting(cost_before: np.ndarray, duration: int, slack: int) -> float:
+    """Cost of 1 kW of a job that starts now less that of its cheapest start within the slack and the forecast."""
+    cost_now = cost_before[duration] - cost_before[0]
+    lowest = cost_now
+    for lead in range(1, min(slack, FORECAST_PERIODS - duration) + 1):
+        lowest = min(lowest, cost_before[lead + duration] - cost_before[lead])
+    return cost_now - lowest
+
+
+@njit(cache=True)
 def _observe_lanes(
     rules: QueueRules,
+    cluster: Cluster,
+    adders: Adders,
     jobs: Arrivals,
     shown: np.ndarray,
     carbon: np.ndarray,
     lanes: np.ndarray,
     observations: np.ndarray,
 ) -> None:
+    cost_before = np.zeros(FORECAST_PERIODS + 1)  # GBP of 1 kW from now to each lead
+    added_fraction = _added_fraction(cluster)
     for i in range(lanes.size):
         lane, observation = lanes[i], observations[i]
         t, waiting = lane["period"], lane["queue"]
+        for lead in range(FORECAST_PERIODS):
+            gbp_per_mwh = shown[t, PRICE_FORECAST + lead] + adders.carbon_gbp_per_tonne * carbon[t, 1 + lead] / 1000.0
+            cost_before[lead + 1] = cost_before[lead] + gbp_per_mwh * added_fraction * PERIOD_H / 1000.0
         observation[0] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
         observation[1] = queue.headroom_kw(rules, jobs, waiting, t, rules.capacity_kw)
         observation[2] = min(lane["waiting_kwh"], ENERGY_BOUND_KWH)
@@ -312,6 +343,9 @@ def _observe_lanes(
             observation[at + 2] = min(max((job["due_period"] - t) * PERIOD_H, -DUE_BOUND_H), DUE_BOUND_H)
             observation[at + 3] = job["priority"]
             observation[at + 4] = min(job["sla_penalty_gbp_per_h"], SLA_BOUND_GBP_PER_H)
+            duration = min(job["duration_periods"], FORECAST_PERIODS)
+            saving_gbp = job["power_kw"] * _saving_of_waiting(cost_before, duration, job["due_period"] - t)
+            observation[at + 5] = min(saving_gbp, SAVING_BOUND_GBP)
             at += SLOT_FIELDS
         empty = (rules.visible_slots - seen) * SLOT_FIELDS
         observation[at : at + empty] = 0.0

@@ -1,4 +1,4 @@
-"""Hall and plant together: what a step costs in electricity and in degree-hours.
+"""Hall and plant together: what a step takes in electricity and leaves in degree-hours.
 
 The plant may take 0 to the chiller's capacity; at each control sample (`substep_h`) it takes what brings the supply air
 to where a first-order lag towards the set-point would have it. A load above the capacity is not hidden: the hall warms
@@ -53,6 +53,21 @@ class CoolingFlows(NamedTuple):
     fan_fraction: float
 
 
+class InletPenalty(NamedTuple):
+    """What rack inlets above their limits cost; assumptions, for the default site's hall.
+
+    A chiller spares the hall's 600 kW of IT about 2 kW per kelvin of warmer supply: at 2 GBP the recommended limit
+    binds but for the dearest hours.
+
+    Attributes:
+        recommended_gbp_per_c_h: Price of a degree-hour above the recommended limit.
+        allowable_gbp_per_c_h: Price of a degree-hour above the allowable limit, on top of the other.
+    """
+
+    recommended_gbp_per_c_h: float = 2.0
+    allowable_gbp_per_c_h: float = 50.0
+
+
 def checked(hall: Hall, chiller: Chiller) -> tuple[Hall, Chiller]:
     """Return hall and chiller, or say which parameter of either is wrong, or that they do not belong together.
 
@@ -69,6 +84,25 @@ def checked(hall: Hall, chiller: Chiller) -> tuple[Hall, Chiller]:
             f"{hall.air_conductance_kw_per_k} must be 2 to 100 K; check the units in their names"
         )
     return hall, chiller
+
+
+def checked_penalty(penalty: InletPenalty) -> InletPenalty:
+    """Return the penalty, or say which part is wrong.
+
+    Raises:
+        ValueError: A part is NaN, infinite or negative.
+    """
+    for name, value in penalty._asdict().items():
+        if not 0.0 <= value < inf:
+            raise ValueError(f"inlet penalty {name} is {value}; it must be a finite number, 0 or above")
+    return penalty
+
+
+@njit(cache=True)
+def inlet_penalty_gbp(penalty: InletPenalty, flows: CoolingFlows) -> float:
+    """What a step's degree-hours cost."""
+    recommended_gbp = penalty.recommended_gbp_per_c_h * flows.recommended_excess_c_h
+    return recommended_gbp + penalty.allowable_gbp_per_c_h * flows.allowable_excess_c_h
 
 
 @njit(cache=True)

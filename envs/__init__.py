@@ -9,6 +9,7 @@ SYSTEMS: Final = {
     "gridpilot/Battery-v0": "envs.battery:BatterySystem",
     "gridpilot/Cooling-v0": "envs.cooling:CoolingSystem",
     "gridpilot/JobQueue-v0": "envs.job_queue:JobQueueSystem",
+    "gridpilot/Market-v0": "envs.market:MarketSystem",
     "gridpilot/Site-v0": "envs.site:SiteSystem",
 }
 

@@ -1,0 +1,160 @@
+"""The committed benchmark page, made from one evaluation: `python -m benchmarks.page reports/battery-gb`."""
+
+import argparse
+import html
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from data.splits import SPLITS
+from evaluation import figures
+from evaluation.drawing import png
+from evaluation.results import Results, read_results
+from evaluation.summary import Table, bound, data_name, device, headline, score_table, span, splits_of
+
+PAGE: Final = "benchmark.md"
+PICTURES: Final = "benchmark"
+SOURCES: Final[dict[str, str]] = {
+    "gb": (
+        "the real half-hourly GB table, {first} to {end}: day-ahead, market index and imbalance prices, imbalance "
+        "volume, demand, generation, their day-ahead forecasts, carbon intensity and weather, published by Elexon, "
+        "NESO, the GB day-ahead auction, National Gas and Open-Meteo. It is not part of this repository, since not "
+        "every one of their licences allows redistribution; `data.path=<folder>` names the folder that holds it."
+    ),
+    "synthetic": "seeded synthetic GB data, {first} to {end}, which needs no file: `python -m data.synthetic --help`.",
+}
+
+# A path that starts at the root, a drive or a home, or leaves the working folder, wherever it stands in a word.
+ELSEWHERE: Final = re.compile(r"(^|[^\w.-])[/\\~]|[A-Za-z]:[/\\]|\.\.[/\\]")
+SHARED: Final = ("env", "site", "data", "forecaster")  # options that training and evaluation must agree on
+
+
+def write_page(folder: Path, output: Path) -> Path:
+    """Write `benchmark.md` and its pictures.
+
+    Args:
+        folder: A folder of results, see `evaluation.results.write_results`.
+        output: Where the page goes; the pictures go to a folder `benchmark` beside it, which is emptied of PNGs first.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: The folder holds no results.
+    """
+    results = read_results(folder)
+    pictures = output / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    for old in pictures.glob("*.png"):
+        old.unlink()
+    shown = []
+    for draw, words in (
+        (figures.overview, "value with 95 % interval, and money gained over doing nothing"),
+        (figures.week, "state of charge in the week of the oracle's median"),
+        (figures.terms, "money by term"),
+        (figures.latency, "time per decision"),
+    ):
+        figure = draw(results)
+        if figure is not None:
+            file = pictures / f"{draw.__name__}.png"
+            png(figure, file)
+            shown.append(f"![{words}]({PICTURES}/{file.name})")
+    page = output / PAGE
+    page.write_text("\n".join(_lines(results, folder.resolve().name, shown)), encoding="utf-8")
+    return page
+
+
+def shareable(command: str) -> list[str]:
+    """Words of a command without the folders of the machine it ran on."""
+    return [_placeholder(word) for word in shlex.split(command)]
+
+
+def _placeholder(word: str) -> str:
+    key, equals, value = word.rpartition("=")
+    return f"{key}{equals}<folder>" if key == "data.path" or ELSEWHERE.search(value) else shlex.quote(word)
+
+
+def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
+    origin, splits = results.provenance, splits_of(results)
+    commit = f"`{origin['commit']}`" if origin["commit"] else "unknown"
+    changed = ", with changes that were not committed" if origin["uncommitted_changes"] else ""
+    source = SOURCES.get(data_name(results), "the data set " + _plain(data_name(results)) + ", {first} to {end}.")
+    ends = [SPLITS[split].end for split in splits if split in SPLITS]
+    versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items() if version)
+    lines = [
+        "# Benchmark",
+        "",
+        f"`{results.rows['env'].iloc[0]}`: every policy in one unbroken run over each split, deciding each half-hour "
+        "with what had been published by then. Made by `python -m benchmarks.page`; do not edit.",
+        "",
+        pictures[0],
+        "",
+        *(f"- {_plain(sentence)}" for sentence in headline(results)),
+        "",
+    ]
+    for split in splits:
+        lines += [f"## {_plain(split)}", "", f"{span(results, split)}. {bound(results, split)}", ""]
+        lines += [*_markdown(score_table(results, split)), ""]
+    lines += [
+        "In brackets: 95 % intervals from drawing whole weeks with replacement; they tell how much hangs on the weeks "
+        "that came, not what another year would bring. Share of foresight = (value - idle) / (bound - idle). Leads are "
+        "paired, week by week. Times are wall-clock, on the machine that ran it.",
+        "",
+        "## Pictures",
+        "",
+        *(line for picture in pictures[1:] for line in (picture, "")),
+        "## What was run",
+        "",
+        f"- Command: `{' '.join(shareable(results.command))}`",
+        f"- Commit: {commit}{changed}",
+        f"- Data: {source.format(first=SPLITS['train'].start, end=max(ends, default='its end'))} "
+        f"SHA-256 of the table: `{origin['data_sha256']}`",
+        *([f"- Battery: {'; '.join(device(results))}"] if device(results) else []),
+        f"- Versions: Python {origin['python']}, {versions}",
+        "",
+        "## Make it again",
+        "",
+        "```sh",
+        *_commands(results, name),
+        "```",
+        "",
+    ]
+    return lines
+
+
+def _commands(results: Results, name: str) -> list[str]:
+    """Training of every learnt seed, the evaluation, this page."""
+    fixed = results.provenance["config"]["env"].get("policies", {})
+    learnt = results.rows[~results.rows["policy"].isin(list(fixed))]
+    evaluation = shareable(results.command)
+    shared = [word for word in evaluation[2:] if word.split("=")[0].split(".")[0] in SHARED]
+    trainings = [" ".join(["python train.py", *shared, f"seed={seed}"]) for seed in sorted(set(learnt["seed"]))]
+    return [*trainings, " ".join(evaluation), f"python -m benchmarks.page reports/{name}"]
+
+
+def _markdown(table: Table) -> list[str]:
+    titles = ["policy", "seed", *table.titles]
+    lines = ["| " + " | ".join(map(_plain, titles)) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+    for line in table.lines:
+        name = _plain(line.policy) + (f" ({line.mark})" if line.mark else "")
+        cells = [f"{cell.text} ({cell.interval})" if cell.interval else cell.text for cell in line.cells]
+        cells = [f"**{name}**" if line.mark == "winner" else name, line.seed, *map(_plain, cells)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(text, quote=False))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a folder of results, such as reports/battery-gb")
+    print(write_page(parser.parse_args(arguments).folder, Path("reports")))
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         super().reset(seed=seed)
         self.system.draw(self.np_random, self.lanes[0])
         self._log.clear()
-        return self._observe(), {}
+        return self.observe(), {}
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Advance half an hour; an action outside the space is clipped to what is feasible."""
@@ -64,12 +64,13 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         if began is not None:
             self._log.append({"timestamp_utc": began, **info})
         info["reward_gbp"] = dict(zip(self.system.terms, terms, strict=True))
-        return self._observe(), sum(terms), bool(self._over[0]), False, info
+        return self.observe(), sum(terms), bool(self._over[0]), False, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """The last two days as an image, shape (height, width, 3), or None without a render mode."""
         return self.system.picture(pd.DataFrame(list(self._log))) if self.render_mode else None
 
-    def _observe(self) -> FloatArray:
+    def observe(self) -> FloatArray:
+        """What the env shows now, shape (observation fields,)."""
         self.system.observe(self.lanes, self._observations)
         return self._observations[0].copy()

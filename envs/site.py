@@ -54,7 +54,7 @@ class SiteSystem:
     flat history of the expected load behind the meter.
     """
 
-    terms = model.TERMS
+    terms: tuple[str, ...] = model.TERMS
     lane = model.LANE
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from models import auction, baseline, chiller, cooling, hall, queue
+from models import auction, baseline, chiller, cooling, hall, market, queue
 from models import battery as battery_model
 from models import cluster as cluster_model
 from models.baseline import BaselineRules
@@ -320,9 +320,7 @@ def _move_battery(site: Site, lane: Record, share: float) -> None:
 
 
 @njit(cache=True)
-def _settle(
-    site: Site, row: np.ndarray, mode: int, expected_kw: float, lane: Record, gbp: np.ndarray
-) -> None:
+def _settle(site: Site, row: np.ndarray, mode: int, expected_kw: float, lane: Record, gbp: np.ndarray) -> None:
     metered_kwh = lane["grid_kw"] * PERIOD_H
     bought_kwh = position_kw(mode, expected_kw, lane, row[AFTER_AUCTION]) * PERIOD_H
     gbp[DAY_AHEAD], gbp[IMBALANCE] = energy_gbp(bought_kwh, metered_kwh, row[DAY_AHEAD_PRICE], row[IMBALANCE_PRICE])
@@ -357,36 +355,17 @@ def _offer(site: Site, outside: Outside, lane: Record, share: float, price_gbp_p
     lane["sold_kw"][place] = lane["sold_gbp_per_mwh"][place] = 0.0
     wanted_kw = outside.series[t, WANTED]
     offered_kw = min(max(share, 0.0), 1.0) * site.terms.max_offer_kw if share == share else 0.0
-    if wanted_kw > 0.0 and offered_kw > 0.0 and price_gbp_per_mwh == price_gbp_per_mwh:
-        lane["sold_kw"][place], lane["sold_gbp_per_mwh"][place] = _cleared(
-            wanted_kw, outside.series[t, CAP], outside.rival_kw[t], outside.rival_gbp_per_mwh[t],
-            offered_kw, price_gbp_per_mwh,
-        )  # fmt: skip
-
-
-@njit(cache=True)
-def _cleared(wanted_kw, cap, rival_kw, rival_price, offered_kw, price):  # TEMPORARY
-    if price > cap:
-        return 0.0, 0.0
-    cheaper = 0.0
-    for i in range(rival_kw.size):
-        if rival_price[i] <= price:
-            cheaper += rival_kw[i]
-    got = min(offered_kw, max(wanted_kw - cheaper, 0.0))
-    if got <= 0.0:
-        return 0.0, 0.0
-    left = wanted_kw - cheaper - got
-    clearing = price
-    while left > 1e-9:
-        best, kw = np.inf, 0.0
-        for i in range(rival_kw.size):
-            if rival_price[i] > clearing and rival_price[i] < best and rival_price[i] <= cap and rival_kw[i] > 0.0:
-                best, kw = rival_price[i], rival_kw[i]
-        if best == np.inf:
-            break
-        clearing = best
-        left -= kw
-    return got, clearing
+    if not (wanted_kw > 0.0 and offered_kw > 0.0):
+        return
+    rivals = outside.rival_kw.shape[1]
+    offer_kw, offer_gbp, sold_kw = np.empty(rivals + 1), np.empty(rivals + 1), np.empty(rivals + 1)
+    offer_kw[:rivals], offer_gbp[:rivals] = outside.rival_kw[t], outside.rival_gbp_per_mwh[t]
+    offer_kw[rivals], offer_gbp[rivals] = offered_kw, price_gbp_per_mwh  # a NaN price asks for nothing
+    price, _ = market.clear(
+        offer_gbp, offer_kw, np.array([outside.series[t, CAP]]), np.array([wanted_kw]), sold_kw, np.empty(1)
+    )
+    if sold_kw[rivals] > 0.0:
+        lane["sold_kw"][place], lane["sold_gbp_per_mwh"][place] = sold_kw[rivals], price
 
 
 @njit(cache=True)

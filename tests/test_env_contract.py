@@ -38,6 +38,8 @@ def rollout(env: SystemEnv, seed: int, steps: int) -> tuple[np.ndarray, np.ndarr
     return np.array(observations), np.array(rewards)
 
 
+# Actions keep their physical units (C, GBP/MWh); learners see choices or -1..1 through LanesVecEnv.
+@pytest.mark.filterwarnings("ignore:.*symmetric and normalized.*")
 @EVERY
 def test_gymnasium_and_sb3_find_nothing_to_complain_about(name, days):
     env = SystemEnv(build(name, days), render_mode="rgb_array")

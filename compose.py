@@ -46,8 +46,14 @@ def manifest(
         "env": cfg.env.id,
         "observation_fields": [f.name for f in system.observation_fields],
         "action_fields": [f.name for f in system.action_fields],
+        "settings": _settings(cfg, policy),
         "system": system.parameters(),
         "forecaster": forecaster._asdict(),
         "scores": scores,
         "provenance": origin,
     }
+
+
+def _settings(cfg: DictConfig, policy: str) -> dict[str, Any]:
+    """What the configuration sets of a policy that is not learnt."""
+    return {key: value for key, value in cfg.env.policies.get(policy, {}).items() if not key.startswith("_")}

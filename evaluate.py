@@ -10,7 +10,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and torch load
 
 import hydra
-from evaluation.report import write_report
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +21,7 @@ from envs.single import SystemEnv
 from evaluation.backtest import ORACLE, Run, score, winner
 from evaluation.policy import Policy
 from evaluation.provenance import provenance
+from evaluation.report import write_report
 from evaluation.results import write_results
 from evaluation.rollout import play
 from evaluation.tensorboard import log_runs
@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     kind = best["policy"] if network is None else "onnx"
     described = manifest(cfg, best["policy"], kind, env.system, forecaster, chosen, origin)
     write_bundle(folder / "winner", described, network)
-    shutil.copytree(folder / "winner", Path(cfg.reports) / "winner", dirs_exist_ok=True)
+    shutil.copytree(folder / "winner", Path(cfg.reports) / "winners" / cfg.env.name, dirs_exist_ok=True)
     page = write_report(folder)
     for row in rows:
         logger.info(

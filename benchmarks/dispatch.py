@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dispatch", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=float, default=50.0, help="orders a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="default: %(default)s")
-    parser.add_argument("--bundle", default="reports/winner", help="default: %(default)s")
+    parser.add_argument("--bundle", default="reports/winners/battery", help="default: %(default)s")
     parser.add_argument("--history-days", type=int, default=3, help="history in each order (default: %(default)s)")
     arguments = parser.parse_args()
     bodies = orders(arguments.history_days)

@@ -28,6 +28,8 @@ SOURCES: Final[dict[str, str]] = {
 
 # A path that starts at the root, a drive or a home, or leaves the working folder, wherever it stands in a word.
 ELSEWHERE: Final = re.compile(r"(^|[^\w.-])[/\\~]|[A-Za-z]:[/\\]|\.\.[/\\]")
+README: Final = Path("README.md")
+RESULTS: Final = ("<!-- results: written by python -m benchmarks.page -->", "<!-- end of results -->")
 SHARED: Final = ("env", "site", "data", "forecaster")  # options that training and evaluation must agree on
 
 
@@ -64,6 +66,37 @@ def write_page(folder: Path, output: Path) -> Path:
     page = output / PAGE
     page.write_text("\n".join(_lines(results, folder.resolve().name, shown)), encoding="utf-8")
     return page
+
+
+def write_readme(folder: Path, readme: Path) -> None:
+    """Put the headline and a short table between the readme's two result marks.
+
+    Raises:
+        FileNotFoundError: The folder holds no results.
+        ValueError: The readme lacks the marks.
+    """
+    results = read_results(folder)
+    text = readme.read_text(encoding="utf-8")
+    before, start, rest = text.partition(RESULTS[0])
+    _, end, after = rest.partition(RESULTS[1])
+    if not (start and end):
+        raise ValueError(f"{readme} lacks {RESULTS[0]!r} and {RESULTS[1]!r}; put both lines where the table belongs")
+    rows = results.rows.set_index(["policy", "seed", "split"])
+    lines = ["| policy | share of foresight, validation | share of foresight, test | GBP on test | ms per decision |"]
+    lines.append("|---|--:|--:|--:|--:|")
+    for policy, seed in dict.fromkeys((p, s) for p, s, _ in rows.index):
+        chosen, shown = rows.loc[(policy, seed, "validation")], rows.loc[(policy, seed, "test")]
+        several = rows.loc[policy].index.get_level_values("seed").nunique() > 1
+        shares = [
+            f"{100 * r['capture']:.1f} % ({100 * r['capture_low']:.1f} to {100 * r['capture_high']:.1f})"
+            for r in (chosen, shown)
+        ]
+        name = f"{_plain(policy)}, seed {seed}" if several else _plain(policy)
+        cells = [name, *shares, f"{shown['value_gbp']:,.0f}", f"{shown['decision_ms_median']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    sentences = "\n".join(f"- {_plain(sentence)}" for sentence in headline(results))
+    block = "\n".join([RESULTS[0], "", sentences, "", *lines, "", RESULTS[1]])
+    readme.write_text(before + block + after, encoding="utf-8")
 
 
 def shareable(command: str) -> list[str]:
@@ -153,7 +186,9 @@ def _plain(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("folder", type=Path, help="a folder of results, such as reports/battery-gb")
-    print(write_page(parser.parse_args(arguments).folder, Path("reports")))
+    folder = parser.parse_args(arguments).folder
+    print(write_page(folder, Path("reports")))
+    write_readme(folder, README)
 
 
 if __name__ == "__main__":

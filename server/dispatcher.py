@@ -43,11 +43,11 @@ class Site(NamedTuple):
 
 
 # A closed table: a bundle names a kind, never code.
-POLICIES: Final[dict[str, Callable[[Path, Site], Policy]]] = {
-    "onnx": lambda folder, site: OnnxPolicy(folder / NETWORK),
-    "mpc": lambda folder, site: MpcPolicy(site.battery, site.adders, FIELDS),
-    "rule": lambda folder, site: RulePolicy(FIELDS),
-    "idle": lambda folder, site: IdlePolicy(len(BatterySystem.action_fields)),
+POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, float]], Policy]]] = {
+    "onnx": lambda folder, site, settings: OnnxPolicy(folder / NETWORK),
+    "mpc": lambda folder, site, settings: MpcPolicy(site.battery, site.adders, FIELDS),
+    "rule": lambda folder, site, settings: RulePolicy(FIELDS, **settings),
+    "idle": lambda folder, site, settings: IdlePolicy(len(BatterySystem.action_fields)),
 }
 
 
@@ -146,9 +146,11 @@ class Dispatcher:
             raise FileNotFoundError(f"no {missing[0]} in {str(folder)!r}; write the bundle again: python evaluate.py")
         digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in files)).hexdigest()
         try:
-            policy = POLICIES[kind](folder, site)
+            policy = POLICIES[kind](folder, site, manifest.get("settings", {}))
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise ValueError(f"{folder / NETWORK} cannot be loaded ({error}); write the bundle again") from error
+            raise ValueError(
+                f"the {kind} policy in {folder} cannot be built ({error}); write the bundle again"
+            ) from error
         return cls(site, forecaster, policy, PolicyName(manifest["name"], kind, digest))
 
     def decide(self, telemetry: Telemetry, market: MarketView) -> Decision:

@@ -67,7 +67,7 @@ def test_evaluation_writes_rows_tables_page_and_winner(work, evaluated):
     assert "report.html" in {file.name for file in folder.iterdir()}
     best = rows[(rows["split"] == "validation") & (rows["policy"] != "oracle")].sort_values("value_gbp").iloc[-1]
     assert tables["winner"] == best["policy"]
-    assert read_manifest(work / "reports/winner")["name"] == best["policy"]
+    assert read_manifest(work / "reports/winners/battery")["name"] == best["policy"]
 
 
 def test_tensorboard_shows_all_policies_under_the_same_tags(work, evaluated):

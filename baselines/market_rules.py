@@ -1,4 +1,4 @@
-"""A plain rule for flexibility: offer what can be delivered at a fixed mark-up, deliver it, recharge when it is cheap."""
+"""A plain rule for flexibility: offer what can be delivered at a mark-up, deliver it, recharge when it is cheap."""
 
 from typing import Self
 

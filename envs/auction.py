@@ -152,7 +152,7 @@ class AuctionSystem:
         """All bounds at the start of a block, nothing but 0 between; see `envs.system.System`."""
         low = np.zeros((lanes.size, 2), dtype=np.float32)
         auctions = (lanes["period"] % BLOCK_PERIODS == 0)[:, None]
-        high = np.float32([f.high for f in self.action_fields])
+        high = np.array([f.high for f in self.action_fields], dtype=np.float32)
         return low, auctions * high
 
     def telemetry(self, lane: np.void) -> dict[str, float]:

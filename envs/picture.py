@@ -145,7 +145,7 @@ def auction_panels(log: pd.DataFrame) -> Figure:
         power_axes.bar(
             time, log["turned_down_kw"], width, log["grid_kw"], align="edge", color="tab:orange", label="to the DSO"
         )
-        power_axes.legend(loc="upper left", ncols=2, fontsize="small")
+        power_axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize="small", frameon=False)
         power_axes.tick_params(axis="x", rotation=30)
     return figure
 
@@ -171,12 +171,12 @@ def market_panels(log: pd.DataFrame) -> Figure:
         time = log["timestamp_utc"].dt.tz_localize(None).to_numpy()
         price_axes.step(time, log["imbalance_price_gbp_per_mwh"], where="post", color="tab:red", label="imbalance")
         price_axes.step(time, log["clearing_price_gbp_per_mwh"], where="post", color="tab:orange", label="flexibility")
-        price_axes.legend(loc="upper left", ncols=2, fontsize="small")
+        price_axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize="small", frameon=False)
         charge_axes.plot(time, log["charge_fraction"], color="tab:blue")
         width = 1.0 / 48.0
         power_axes.bar(time, log["grid_kw"], width, align="edge", color="tab:green", alpha=0.4, label="grid power")
         power_axes.step(time, -log["called_kw"], where="post", color="tab:orange", label="sold turn-down")
-        power_axes.legend(loc="upper left", ncols=2, fontsize="small")
+        power_axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize="small", frameon=False)
         charge_axes.tick_params(axis="x", rotation=30)
     return figure
 

@@ -149,7 +149,7 @@ class Dispatcher:
             policy = POLICIES[kind](folder, site, manifest.get("settings", {}))
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise ValueError(
-                f"the {kind} policy in {folder} cannot be built ({error}); write the bundle again"
+                f"the {kind} policy in {folder} cannot be loaded ({error}); write the bundle again"
             ) from error
         return cls(site, forecaster, policy, PolicyName(manifest["name"], kind, digest))
 

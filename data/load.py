@@ -91,7 +91,8 @@ def _checked_index(index: pd.Index) -> pd.DatetimeIndex:
         )
     index = index.tz_convert("UTC").rename(INDEX_NAME)
     if index.hasnans:
-        raise ValueError(f"{INDEX_NAME} holds {int(np.count_nonzero(index.isna()))} missing timestamps; drop or repair those rows")
+        missing = int(np.count_nonzero(index.isna()))
+        raise ValueError(f"{INDEX_NAME} holds {missing} missing timestamps; drop or repair those rows")
     if not index.is_unique:
         raise ValueError(f"timestamp {index[index.duplicated()][0]} occurs twice; keep one row per half-hour")
     if len(index) < 2:

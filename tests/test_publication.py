@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,7 +105,7 @@ def test_settlement_periods_match_published_starts():
 
 def test_splits_follow_each_other_without_gap_or_overlap():
     ordered = list(splits.SPLITS.values())
-    assert all(a.end == b.start for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(ordered))
 
 
 def test_a_split_outside_the_table_is_refused(table):

@@ -35,14 +35,12 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.reports) / cfg.name
     history, forecaster = history_and_forecaster(cfg)
     origin = provenance(OmegaConf.to_container(cfg, resolve=True), history.data_hash)
-    learnt = learnt_policies(cfg.runs, history.data_hash)
+    envs = {split: SystemEnv(system_for(cfg, history, split, "split")) for split in cfg.splits}
+    system = envs[cfg.splits[0]].system
+    learnt = learnt_policies(cfg.runs, history.data_hash, cfg.env.id, system.observation_fields)
     if not learnt:
         logger.warning("no policy trained on this data under %s: comparing the baselines alone", cfg.runs)
-
-    runs: dict[str, list[Run]] = {}
-    for split in cfg.splits:
-        env = SystemEnv(system_for(cfg, history, split, "split"))
-        runs[split] = _play_all(cfg, env, learnt, split)
+    runs = {split: _play_all(cfg, env, learnt, split) for split, env in envs.items()}
     rows = [row for split, played in runs.items() for row in score(played, cfg.env.id, split, cfg.env.reference)]
     best = winner(rows)
 
@@ -54,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     }
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
     kind = best["policy"] if network is None else "onnx"
-    described = manifest(cfg, best["policy"], kind, env.system, forecaster, chosen, origin)
+    described = manifest(cfg, best["policy"], kind, system, forecaster, chosen, origin)
     write_bundle(folder / "winner", described, network)
     shutil.copytree(folder / "winner", Path(cfg.reports) / "winners" / cfg.env.name, dirs_exist_ok=True)
     page = write_report(folder)

@@ -1,9 +1,11 @@
 """Learnt policies that training has left on disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from agents.bundle import MANIFEST, NETWORK, read_manifest
+from envs.fields import Field
 
 
 class Learnt(NamedTuple):
@@ -20,12 +22,14 @@ class Learnt(NamedTuple):
     network: bytes
 
 
-def learnt_policies(runs: str | Path, data_hash: str) -> list[Learnt]:
-    """The newest bundle of each (name, seed) below a folder of runs that was trained on this very data.
+def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence[Field]) -> list[Learnt]:
+    """The newest bundle of each (name, seed) below a folder of runs that was trained on this very task.
 
     Args:
         runs: Folder with one subfolder per training run.
         data_hash: `data.load.table_hash` of the table in use.
+        env: Environment id.
+        fields: Its observation layout; a policy made for another one is left out.
 
     Returns:
         Policies by name and seed; empty if there is none.
@@ -34,6 +38,7 @@ def learnt_policies(runs: str | Path, data_hash: str) -> list[Learnt]:
     for file in sorted(Path(runs).glob(f"*/bundle/{MANIFEST}"), key=lambda found: found.stat().st_mtime):
         manifest = read_manifest(file.parent)
         origin = manifest["provenance"]
-        if manifest["policy"] == "onnx" and origin["data_sha256"] == data_hash:
+        task = (manifest["env"], origin["data_sha256"], manifest["observation_fields"])
+        if manifest["policy"] == "onnx" and task == (env, data_hash, [f.name for f in fields]):
             newest[manifest["name"], int(origin["config"]["seed"])] = file.parent
     return [Learnt(name, seed, (folder / NETWORK).read_bytes()) for (name, seed), folder in sorted(newest.items())]

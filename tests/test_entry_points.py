@@ -75,7 +75,7 @@ def test_tensorboard_shows_all_policies_under_the_same_tags(work, evaluated):
     for folder in sorted((work / "runs/battery/evaluation-synthetic").iterdir()):
         events = EventAccumulator(str(folder))
         events.Reload()
-        tags[folder.name] = tuple(events.Tags()["scalars"])
+        tags[folder.name] = frozenset(events.Tags()["scalars"])
     assert len(tags) == 6
     assert len(set(tags.values())) == 1
     assert "test/cumulative_reward_gbp" in tags["mpc-0"]

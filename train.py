@@ -56,17 +56,17 @@ def main(cfg: DictConfig) -> None:
 
     network = best_network(run_dir)
     policies = {name: instantiate(partial)(validation) for name, partial in cfg.env.policies.items()}
-    policies["ppo"] = OnnxPolicy(network)
+    policies[trainer.name] = OnnxPolicy(network)
     logger.info("scoring %s on validation", ", ".join(policies))
     values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}
     bound_gbp = policies[ORACLE].bound_gbp if ORACLE in policies else float("nan")
     for name, value in sorted(values.items(), key=lambda item: item[1]):
         share = capture(value, values[IDLE], bound_gbp)
         logger.info(
-            "  %-7s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
+            "  %-15s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
         )
-    scores = {"validation": {"value_gbp": values["ppo"]}}
-    described = manifest(cfg, "ppo", "onnx", training, forecaster, scores, origin)
+    scores = {"validation": {"value_gbp": values[trainer.name]}}
+    described = manifest(cfg, trainer.name, "onnx", training, forecaster, scores, origin)
     bundle = write_bundle(run_dir / "bundle", described, network)
     logger.info(
         "policy: %s   logs: tensorboard --logdir %s   %s",

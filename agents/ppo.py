@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
@@ -36,6 +37,7 @@ class PpoTrainer:
     discrete action levels. Environments and scores stay in raw units.
 
     Attributes:
+        name: What the policy is called in scores and bundles.
         best_value_gbp: Highest validation value so far, minus infinity before the first score.
         model: The Stable-Baselines3 model.
     """
@@ -56,6 +58,7 @@ class PpoTrainer:
         hidden: tuple[int, ...] = (64, 64),
         levels: int | Sequence[int] = 3,
         relative_prices: bool = True,
+        masked: bool = False,
         potential_gbp: Potential | None = None,
     ) -> None:
         """Build lanes, wrappers and model.
@@ -75,8 +78,16 @@ class PpoTrainer:
             hidden: Widths of the hidden layers, for policy and value alike.
             levels: Even steps per action field, one number for all or one each; 0 for a continuous policy.
             relative_prices: Show prices relative to the forecast day; see `agents.relative_prices`.
+            masked: Sample only feasible choices while training (MaskablePPO; Huang and Ontanon, "A Closer Look at
+                Invalid Action Masking in Policy Gradient Algorithms", FLAIRS 2022). A deployed policy needs no mask:
+                systems clip what is asked to what is feasible.
             potential_gbp: Worth of what is held, for shaping; see `agents.shaping`.
+
+        Raises:
+            ValueError: Masks are asked for a continuous policy.
         """
+        if masked and not levels:
+            raise ValueError("masked is true, but a continuous policy has nothing to mask; give `levels` above 0")
         torch.set_num_threads(1)  # two threads on a busy machine are many times slower than one
         self.run_dir = Path(run_dir)
         self._system = system
@@ -89,7 +100,8 @@ class PpoTrainer:
         if self._relative is not None:
             venv = RelativePricesVecEnv(venv, self._relative)
         self.normaliser = VecNormalize(venv, gamma=gamma)
-        self.model = PPO(
+        self.name, algorithm = ("maskable_ppo", MaskablePPO) if masked else ("ppo", PPO)
+        self.model = algorithm(
             "MlpPolicy",
             self.normaliser,
             n_steps=n_steps,
@@ -184,7 +196,7 @@ class PpoTrainer:
         learning_rate = self.model.lr_schedule
         self.normaliser = VecNormalize.load(str(extracted["normaliser.pkl"]), self.normaliser.venv)
         with extracted["model.zip"].open("rb") as stream:
-            self.model = PPO.load(stream, env=self.normaliser, device="cpu")
+            self.model = type(self.model).load(stream, env=self.normaliser, device="cpu")
         self.model.learning_rate = self.model.lr_schedule = learning_rate
         for part in extracted.values():
             part.unlink()

@@ -129,7 +129,7 @@ def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
     ]
     for split in splits:
         lines += [f"## {_plain(split)}", "", f"{span(results, split)}. {bound(results, split)}", ""]
-        lines += [*_markdown(score_table(results, split)), ""]
+        lines += [*markdown(score_table(results, split)), ""]
     lines += [
         "In brackets: 95 % intervals from drawing whole weeks with replacement; they tell how much hangs on the weeks "
         "that came, not what another year would bring. Share of foresight = (value - idle) / (bound - idle). Leads are "
@@ -167,7 +167,8 @@ def _commands(results: Results, name: str) -> list[str]:
     return [*trainings, " ".join(evaluation), f"python -m benchmarks.page reports/{name}"]
 
 
-def _markdown(table: Table) -> list[str]:
+def markdown(table: Table) -> list[str]:
+    """Lines of a Markdown table; the winner is bold."""
     titles = ["policy", "seed", *table.titles]
     lines = ["| " + " | ".join(map(_plain, titles)) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
     for line in table.lines:

@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from envs.cooling import CoolingSystem
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PREFIX
 from envs.single import SystemEnv
@@ -41,7 +42,13 @@ class FixedSetpointPolicy:
 
     @classmethod
     def for_env(cls, env: SystemEnv, **settings: float) -> Self:
-        """For a cooling environment's layout, hall and cluster; `settings` as in `__init__`."""
+        """For a cooling environment's layout, hall and cluster; `settings` as in `__init__`.
+
+        Raises:
+            ValueError: If the environment is not a cooling plant.
+        """
+        if not isinstance(env.system, CoolingSystem):
+            raise ValueError(f"this rule runs a CoolingSystem, not a {type(env.system).__name__}")
         matched = matched_fan_fraction(env.system.hall, env.system.full_it_kw)
         return cls(env.system.observation_fields, matched, **settings)
 

@@ -19,10 +19,20 @@ from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import cluster as cluster_model
 from models import cooling as cooling_model
-from models.chiller import Chiller, electricity_per_heat
+from models.chiller import Chiller, auxiliary_kw, electricity_per_heat
 from models.cluster import Cluster
 from models.cooling import CoolingFlows, InletPenalty
-from models.hall import Hall, HallState, fan_limits, heat_content_kwh, setpoint_limits_c, steady_state
+from models.hall import (
+    Hall,
+    HallState,
+    fan_limits,
+    fan_power_kw,
+    feasible_action,
+    heat_content_kwh,
+    matched_fan_fraction,
+    setpoint_limits_c,
+    steady_state,
+)
 from models.settlement import Adders, adders_gbp, energy_gbp
 
 LANE: Final = np.dtype(
@@ -58,7 +68,8 @@ class CoolingSystem:
     load of this period and of the last, not the future. Asking for nothing (NaN) holds the safe set-point at full fan
     speed.
 
-    A flat position is bought day-ahead; the deviation from it is settled at the imbalance price. Inlets above the
+    A flat position is bought day-ahead; the deviation from it is settled at the imbalance price, so that price is what
+    a kWh costs at the margin. Inlets above the
     recommended limit cost, above the allowable limit much more. At the end of an episode, heat gained or lost in mass,
     air and loop since its start is valued at the electricity that the plant takes per unit of heat at its safe
     set-point, this load and this wet bulb, priced at the mean day-ahead price of the last 24 hours and the adders of
@@ -79,7 +90,7 @@ class CoolingSystem:
         cluster: Cluster | None = None,
         jobs: JobSource | None = None,
         adders: Adders | None = None,
-        position_kw: float = 0.0,
+        position_kw: float | None = None,
     ) -> None:
         """Put a hall into weather and market.
 
@@ -91,7 +102,7 @@ class CoolingSystem:
             cluster: The IT equipment in the hall; the default site's if not given.
             jobs: What keeps it busy; the seeded generator if not given.
             adders: Costs beside the market price; a carbon price of 60 GBP per tonne if not given.
-            position_kw: Power bought day-ahead for every period; 0 leaves all to the imbalance price.
+            position_kw: Power bought day-ahead for every period; the expected cooling load if not given.
 
         Raises:
             ValueError: If a parameter is out of range.
@@ -101,13 +112,16 @@ class CoolingSystem:
         self.inlet_penalty = cooling_model.checked_penalty(inlet_penalty or InletPenalty())
         self.cluster = cluster_model.checked(cluster or Cluster())
         self.adders = adders or ADDERS
-        if not abs(position_kw) < float("inf"):
-            raise ValueError(f"position_kw is {position_kw}; give a finite number of kW, 0 for no position")
-        self.position_kw = float(position_kw)
-        times = self.scenario.timestamps
+        source, times = jobs or JobSource(), self.scenario.timestamps
         # One period more than the history, for the observation after the last.
-        self.it_kw = _it_load_kw(times[0].to_pydatetime(), len(times) + 1, self.cluster, jobs or JobSource())
+        self.it_kw = _it_load_kw(times[0].to_pydatetime(), len(times) + 1, self.cluster, source)
         self.full_it_kw = cluster_model.it_power_kw(self.cluster, self.cluster.gpus, 1.0)
+        if position_kw is None:
+            expected_it_kw = cluster_model.it_power_kw(self.cluster, source.load_fraction * self.cluster.gpus, 1.0)
+            position_kw = _expected_kw(self.hall, self.chiller, expected_it_kw)
+        if not abs(position_kw) < float("inf"):
+            raise ValueError(f"position_kw is {position_kw}; give a finite number of kW, or null for the expected load")
+        self.position_kw = float(position_kw)
         self.action_fields = (
             Field("setpoint_c", *setpoint_limits_c(self.hall), "supply air set-point"),
             Field("fan_fraction", *fan_limits(self.hall), "speed of the hall fans over full speed"),
@@ -183,6 +197,13 @@ class CoolingSystem:
         from envs.picture import cooling_panels, figure_to_rgb  # plotting loads only when somebody looks
 
         return figure_to_rgb(cooling_panels(log, self.hall.recommended_inlet_c))
+
+
+def _expected_kw(hall: Hall, chiller: Chiller, it_kw: float) -> float:
+    """Electricity of the plant at rest, fans matched to the load and compressors off, as in most hours of the year."""
+    _, fan_fraction = feasible_action(hall, np.nan, matched_fan_fraction(hall, it_kw))
+    fan_kw: float = fan_power_kw(hall, fan_fraction)
+    return fan_kw + auxiliary_kw(chiller, it_kw + fan_kw)
 
 
 @cache

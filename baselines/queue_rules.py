@@ -85,24 +85,27 @@ class WaitPolicy:
 
 
 class LowestWindowPolicy:
-    """Starts a job in its cheapest forecast window before it is due, as GAIA's lowest-window policy does for carbon.
+    """Starts each job when no later window before it is due is forecast to be cheaper, price and carbon together.
 
-    Source: Hanafy et al., "Going Green for Less Green", ASPLOS 2024; here the forecast is of price and carbon cost.
+    The lowest-window rule of Hanafy et al., "Going Green for Less Green" (GAIA), ASPLOS 2024, with the run time known.
     """
 
-    def __init__(self, savings: list[int], least_saving_gbp: float = 0.0) -> None:
-        self._savings, self._least = savings, least_saving_gbp
+    def __init__(self, savings: list[int]) -> None:
+        """Take where each slot's saving from waiting stands in an observation."""
+        self._savings = savings
 
     @classmethod
-    def for_env(cls, env: SystemEnv, least_saving_gbp: float = 0.0) -> Self:
+    def for_env(cls, env: SystemEnv) -> Self:
+        """For a job queue's observation layout."""
         fields = _queue_of(env).observation_fields
-        return cls([i for i, f in enumerate(fields) if f.name.endswith("_saving_gbp")], least_saving_gbp)
+        return cls([i for i, f in enumerate(fields) if f.name.endswith("_saving_gbp")])
 
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
 
     def act(self, observation: FloatArray) -> FloatArray:
-        return (observation[self._savings] <= self._least).astype(np.float32)
+        """Start the jobs that waiting would not make cheaper, shape (slots,)."""
+        return (observation[self._savings] <= 0.0).astype(np.float32)
 
 
 def _queue_of(env: SystemEnv) -> JobQueueSystem:

@@ -81,7 +81,7 @@ def cooling_panels(log: pd.DataFrame, limit_c: float) -> Figure:
         heat_axes.step(time, log["setpoint_c"], where="post", color="tab:blue", alpha=0.4, label="set-point")
         for column, color in (("supply_c", "tab:blue"), ("inlet_c", "tab:red"), ("mass_c", "tab:brown")):
             heat_axes.plot(time, log[column], color=color, label=column.removesuffix("_c"))
-        heat_axes.legend(loc="upper left", ncols=5, fontsize="small")
+        figure.legend(loc="outside upper center", ncols=5)
         power_axes.bar(time, log["grid_kw"], width=1.0 / 48.0, align="edge", color="tab:green", alpha=0.4)
         price_axes.step(time, log["imbalance_price_gbp_per_mwh"], where="post", color="tab:red")
         power_axes.tick_params(axis="x", rotation=30)

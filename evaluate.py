@@ -48,21 +48,26 @@ def main(cfg: DictConfig) -> None:
     write_results(folder, rows, runs, best["policy"], command, origin)
     log_runs(Path(cfg.runs) / f"evaluation-{cfg.data.name}", runs)
     chosen = {
-        row["split"]: {"value_gbp": row["value_gbp"], "capture": row["capture"]} for row in rows if _same(row, best)
+        row["split"]: {key: _json(row[key]) for key in ("value_gbp", "capture")} for row in rows if _same(row, best)
     }
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
     kind = best["policy"] if network is None else "onnx"
     described = manifest(cfg, best["policy"], kind, system, forecaster, chosen, origin)
     write_bundle(folder / "winner", described, network)
-    shutil.copytree(folder / "winner", Path(cfg.reports) / "winners" / cfg.env.name, dirs_exist_ok=True)
+    served = Path(cfg.reports) / "winners" / cfg.env.name
+    shutil.copytree(folder / "winner", served, dirs_exist_ok=True)
     page = write_report(folder)
     for row in rows:
+        shares = [row[key] for key in ("capture", "capture_low", "capture_high")]
         logger.info(
-            "%-10s %-8s seed %d %9.0f GBP  %5.1f %% of perfect foresight (%.1f to %.1f)",
-            row["split"], row["policy"], row["seed"], row["value_gbp"],
-            100 * row["capture"], 100 * row["capture_low"], 100 * row["capture_high"],
-        )  # fmt: skip
-    logger.info("winner on validation: %s   report: %s   serve it: python serve.py", best["policy"], page)
+            "%-10s %-15s seed %d %9.0f GBP%s",
+            row["split"],
+            row["policy"],
+            row["seed"],
+            row["value_gbp"],
+            "" if shares[0] != shares[0] else "  {:.1%} of perfect foresight ({:.1%} to {:.1%})".format(*shares),
+        )
+    logger.info("winner on validation: %s   report: %s   bundle: %s", best["policy"], page, served)
 
 
 def _play_all(cfg: DictConfig, env: SystemEnv, learnt: list[Learnt], split: str) -> list[Run]:
@@ -80,6 +85,11 @@ def _play_all(cfg: DictConfig, env: SystemEnv, learnt: list[Learnt], split: str)
             bound_gbp = policy.bound_gbp if name == ORACLE else float("nan")
             played.append(Run(name, seed, trace, bound_gbp))
     return played
+
+
+def _json(number: float) -> float | None:
+    """JSON has no NaN; a capture without an oracle is null."""
+    return None if number != number else number
 
 
 def _same(row: dict, other: dict) -> bool:

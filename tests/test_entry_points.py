@@ -81,6 +81,14 @@ def test_tensorboard_shows_all_policies_under_the_same_tags(work, evaluated):
     assert "test/cumulative_reward_gbp" in tags["mpc-0"]
 
 
+def test_an_environment_without_oracle_is_evaluated_too(work):
+    done = python("evaluate.py", "env=market", *DATA, f"runs={work}/none", f"reports={work}/reports", "name=market")
+    assert done.returncode == 0, done.stderr
+    assert "no policy trained on this data" in done.stdout
+    assert read_manifest(work / "reports/winners/market")["scores"]["test"]["capture"] is None
+    assert (work / "reports/market/report.html").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
 def test_help_names_groups_and_examples(script):
     shown = python(script, "--help").stdout

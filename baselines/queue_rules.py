@@ -15,6 +15,7 @@ FORECASTS: Final[dict[Signal, str]] = {
     "carbon": CARBON_FIELDS[1].name.removesuffix("00"),
     "price": FORECAST_PREFIX,
 }
+ROUNDING_GBP: Final = 1e-4  # equal windows differ by this at most
 
 
 class AsapPolicy:
@@ -105,7 +106,7 @@ class LowestWindowPolicy:
 
     def act(self, observation: FloatArray) -> FloatArray:
         """Start the jobs that waiting would not make cheaper, shape (slots,)."""
-        return (observation[self._savings] <= 0.0).astype(np.float32)
+        return (observation[self._savings] <= ROUNDING_GBP).astype(np.float32)
 
 
 def _queue_of(env: SystemEnv) -> JobQueueSystem:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from numba import njit
 
+from models.compiling import PHYSICS
+
 ZERO_C_IN_K = 273.15
 
 
@@ -66,7 +68,7 @@ def checked(chiller: Chiller) -> Chiller:
     return chiller
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def free_cooling_kw(chiller: Chiller, supply_c: float, wet_bulb_c: float) -> float:
     """Heat that a water-side economiser carries without the chiller.
 
@@ -76,7 +78,7 @@ def free_cooling_kw(chiller: Chiller, supply_c: float, wet_bulb_c: float) -> flo
     return chiller.capacity_kw * min(max((supply_c - wet_bulb_c) / chiller.economiser_approach_k, 0.0), 1.0)
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def cop(chiller: Chiller, supply_c: float, wet_bulb_c: float, load_fraction: float) -> float:
     """Heat over electricity of the compressors: a fixed share of the Carnot COP between the refrigerants.
 
@@ -89,20 +91,20 @@ def cop(chiller: Chiller, supply_c: float, wet_bulb_c: float, load_fraction: flo
     return chiller.carnot_fraction * (evaporating_c + ZERO_C_IN_K) / lift_k
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def compressor_kw(chiller: Chiller, heat_kw: float, supply_c: float, wet_bulb_c: float) -> float:
     """Compressor electricity to remove `heat_kw`, of which free cooling carries what it can."""
     chilled_kw = max(heat_kw - free_cooling_kw(chiller, supply_c, wet_bulb_c), 0.0)
     return chilled_kw / cop(chiller, supply_c, wet_bulb_c, heat_kw / chiller.capacity_kw)
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def auxiliary_kw(chiller: Chiller, heat_kw: float) -> float:
     """Electricity of pumps, tower fans and standby while `heat_kw` is removed."""
     return chiller.standby_kw + chiller.parasitic_fraction * heat_kw
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def electricity_per_heat(chiller: Chiller, heat_kw: float, supply_c: float, wet_bulb_c: float) -> float:
     """Electricity over heat, standby aside, while the plant removes `heat_kw`; without heat only the pumps'."""
     chilled = compressor_kw(chiller, heat_kw, supply_c, wet_bulb_c) / heat_kw if heat_kw > 0.0 else 0.0

@@ -13,6 +13,7 @@ from numba import njit
 from models import chiller as chiller_model
 from models import hall as hall_model
 from models.chiller import Chiller, auxiliary_kw, compressor_kw
+from models.compiling import PHYSICS
 from models.hall import (
     Hall,
     HallState,
@@ -98,25 +99,25 @@ def checked_penalty(penalty: InletPenalty) -> InletPenalty:
     return penalty
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def inlet_penalty_gbp(penalty: InletPenalty, flows: CoolingFlows) -> float:
     """What a step's degree-hours cost."""
     recommended_gbp = penalty.recommended_gbp_per_c_h * flows.recommended_excess_c_h
     return recommended_gbp + penalty.allowable_gbp_per_c_h * flows.allowable_excess_c_h
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def _mean_excess_k(limit_c: float, before_c: float, after_c: float) -> float:
     return 0.5 * (max(before_c - limit_c, 0.0) + max(after_c - limit_c, 0.0))
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def pue(it_kw: float, cooling_kw: float, loss_kw: float) -> float:
     """Power usage effectiveness, (IT + cooling + electrical loss) / IT (ISO/IEC 30134-2); infinite without IT load."""
     return (it_kw + cooling_kw + loss_kw) / it_kw if it_kw > 0.0 else inf
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def step(
     hall: Hall,
     chiller: Chiller,

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from numba import njit
 
+from models.compiling import PHYSICS
+
 
 class Hall(NamedTuple):
     """Parameters of a hall. The defaults carry up to 600 kW of IT on the default site of 1000 kW.
@@ -124,19 +126,19 @@ def checked(hall: Hall) -> Hall:
     return hall
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def setpoint_limits_c(hall: Hall) -> tuple[float, float]:
     """Lowest and highest supply set-point that the plant accepts; what it cannot reach, its capacity decides."""
     return hall.min_setpoint_c, hall.max_setpoint_c
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def fan_limits(hall: Hall) -> tuple[float, float]:
     """Lowest and highest fan speed, as fractions of full speed."""
     return hall.min_fan_fraction, 1.0
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def feasible_action(hall: Hall, setpoint_c: float, fan_fraction: float) -> tuple[float, float]:
     """Nearest set-point and fan speed within the limits; NaN asks for the safe set-point or for full fans."""
     low_c, high_c = setpoint_limits_c(hall)
@@ -146,19 +148,19 @@ def feasible_action(hall: Hall, setpoint_c: float, fan_fraction: float) -> tuple
     return setpoint_c, fan_fraction
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def fan_power_kw(hall: Hall, fan_fraction: float) -> float:
     """Electricity of the hall fans: flow as speed, power as its cube (ASHRAE Handbook HVAC Systems, fan laws)."""
     return hall.rated_fan_kw * fan_fraction**3
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def matched_fan_fraction(hall: Hall, it_kw: float) -> float:
     """Fan speed that delivers just the air that the servers draw; they draw it in proportion to their power."""
     return it_kw / (hall.server_rise_k * hall.air_conductance_kw_per_k)
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def recirculation_fraction(hall: Hall, it_kw: float, fan_fraction: float) -> float:
     """Share of hall air in the rack inlets: 0 is pure supply air (the supply heat index).
 
@@ -171,13 +173,13 @@ def recirculation_fraction(hall: Hall, it_kw: float, fan_fraction: float) -> flo
     return hall.leak_fraction + (1.0 - hall.leak_fraction) * (1.0 - fan_fraction / matched)
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def inlet_c(state: HallState, recirculation: float) -> float:
     """Rack inlet air temperature, given the share of hall air in it (`recirculation_fraction`)."""
     return state.supply_c + recirculation * (state.air_c - state.supply_c)
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def heat_content_kwh(hall: Hall, state: HallState) -> float:
     """Heat stored in mass, air and loop, counted from 0 C."""
     return (
@@ -187,7 +189,7 @@ def heat_content_kwh(hall: Hall, state: HallState) -> float:
     )
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def steady_state(hall: Hall, it_kw: float, setpoint_c: float, fan_fraction: float) -> HallState:
     """Temperatures at rest under constant inputs, provided IT and fan heat are within the cooling capacity."""
     setpoint_c, fan_fraction = feasible_action(hall, setpoint_c, fan_fraction)
@@ -196,7 +198,7 @@ def steady_state(hall: Hall, it_kw: float, setpoint_c: float, fan_fraction: floa
     return HallState(air_c, air_c, setpoint_c)
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def _warming(hall: Hall, flow_kw_per_k: float, state: HallState, air_kw: float, loop_kw: float) -> HallState:
     """Rates of change in K/h, with `air_kw` and `loop_kw` put into hall air and loop."""
     into_mass_kw = hall.mass_conductance_kw_per_k * (state.air_c - state.mass_c)
@@ -208,7 +210,7 @@ def _warming(hall: Hall, flow_kw_per_k: float, state: HallState, air_kw: float, 
     )
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def advanced(hall: Hall, p: Propagator, state: HallState, air_kw: float, loop_kw: float) -> HallState:
     """State after `p.span_h` of constant heat."""
     rate = _warming(hall, p.flow_kw_per_k, state, air_kw, loop_kw)
@@ -221,7 +223,7 @@ def advanced(hall: Hall, p: Propagator, state: HallState, air_kw: float, loop_kw
     )
 
 
-@njit(cache=True)
+@njit(**PHYSICS)
 def propagator(hall: Hall, fan_fraction: float, span_h: float) -> Propagator:
     """Solve the network dT/dt = A T + b over `span_h`: T + phi(A) (A T + b), phi(A) the integral of exp(A s).
 

@@ -21,7 +21,7 @@ from models.chiller import Chiller
 from models.cluster import Cluster
 from models.cooling import InletPenalty
 from models.hall import Hall, HallState
-from models.queue import QueueRules
+from models.queue import JobTable, QueueRules
 from models.settlement import Adders, adders_gbp, energy_gbp
 
 Record = Any
@@ -207,20 +207,22 @@ def begin(site: Site, outside: Outside, lane: Record) -> None:
     """Let the jobs of the lane's period arrive and count what waits."""
     t, waiting = lane["period"], lane["queue"]
     queue.begin_period(site.queue, outside.jobs, waiting, t, job_limit_kw(site, lane))
-    _count_waiting(site, outside, lane)
+    _count_waiting(outside.jobs, lane)
 
 
 @njit(cache=True)
-def _count_waiting(site: Site, outside: Outside, lane: Record) -> None:
+def _count_waiting(jobs: JobTable, lane: Record) -> None:
     waiting, kwh, kw = lane["queue"], 0.0, 0.0
     for i in range(waiting["n_waiting"]):
-        job = outside.jobs.rows[waiting["waiting"][i]]
+        job = jobs.rows[waiting["waiting"][i]]
         kw += job["power_kw"]
         kwh += job["power_kw"] * job["duration_periods"] * PERIOD_H
     lane["waiting_kw"], lane["waiting_kwh"] = kw, kwh
 
 
-@njit(cache=True)
+# Inlined into the loop over lanes, its one caller: references to the arrays of `outside` are then counted once and not
+# for every lane, 40 of 1000 ns. For the same reason the functions below take only the arrays that they read.
+@njit(cache=True, inline="always")
 def step(
     site: Site, outside: Outside, mode: int, expected_kw: float, lane: Record, action: np.ndarray, gbp: np.ndarray
 ) -> bool:
@@ -242,7 +244,7 @@ def step(
     t = lane["period"]
     if t % BLOCK_PERIODS == 0:
         gbp[AUCTION] = _sell_capacity(site, outside, lane, action[CAPACITY])
-    gbp[SLA] = _run_jobs(site, outside, lane, action[RELEASE])
+    gbp[SLA] = _run_jobs(site, outside.jobs, lane, action[RELEASE])
     gbp[THERMAL] = _cool(site, outside.series[t, WET_BULB], lane, action[SETPOINT], action[FAN])
     _move_battery(site, lane, action[POWER])
     _settle(site, outside.series[t], mode, expected_kw, lane, gbp)
@@ -253,11 +255,11 @@ def step(
     over = t + 1 >= lane["stop"]
     lane["period"] = t + 1
     if over:
-        _count_waiting(site, outside, lane)
+        _count_waiting(outside.jobs, lane)
         gbp[END_VALUE] = _end_value_gbp(site, outside.series[t + 1, END_PRICE], outside.series[t, WET_BULB], lane)
     else:
         gbp[SLA] -= queue.begin_period(site.queue, outside.jobs, lane["queue"], t + 1, job_limit_kw(site, lane))
-        _count_waiting(site, outside, lane)
+        _count_waiting(outside.jobs, lane)
     return over
 
 
@@ -281,13 +283,13 @@ def _sell_capacity(site: Site, outside: Outside, lane: Record, share: float) -> 
 
 
 @njit(cache=True)
-def _run_jobs(site: Site, outside: Outside, lane: Record, share: float) -> float:
+def _run_jobs(site: Site, jobs: JobTable, lane: Record, share: float) -> float:
     """Start a share of what could start, run the period; returns the lateness, GBP (0 or less)."""
     t, waiting, limit_kw = lane["period"], lane["queue"], job_limit_kw(site, lane)
-    room_kw = queue.releasable_kw(site.queue, outside.jobs, waiting, t, limit_kw)
+    room_kw = queue.releasable_kw(site.queue, jobs, waiting, t, limit_kw)
     budget_kw = queue.running_kw(waiting, t) + min(share, 1.0) * room_kw  # NaN starts nothing
-    queue.release(site.queue, outside.jobs, waiting, t, limit_kw, budget_kw)
-    job_kw, late_gbp = queue.end_period(site.queue, outside.jobs, waiting, t)
+    queue.release(site.queue, jobs, waiting, t, limit_kw, budget_kw)
+    job_kw, late_gbp = queue.end_period(site.queue, jobs, waiting, t)
     busy = cluster_model.busy_gpus(site.cluster, job_kw + lane["tenant_kw"])
     lane["it_kw"] = cluster_model.it_power_kw(site.cluster, busy, 1.0)
     return -late_gbp

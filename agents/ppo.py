@@ -243,7 +243,7 @@ class _Watch(BaseCallback):
 
     def _keep_best(self) -> None:
         network = self._trainer.export()
-        value_gbp = self._score(OnnxPolicy(network))
+        value_gbp = float(self._score(OnnxPolicy(network)))
         self.logger.record("validation/value_gbp", value_gbp)
         if value_gbp > self._trainer.best_value_gbp:
             self._trainer.best_value_gbp = value_gbp

@@ -93,7 +93,7 @@ class PpoTrainer:
         self._system = system
         self._relative = RelativePrices(system.observation_fields) if relative_prices else None
         self._choices = Choices(system.action_fields, levels) if levels else None
-        self.lanes = LanesVecEnv(system, n_lanes, self._choices)
+        self.lanes = LanesVecEnv(system, n_lanes, self._choices, getattr(system, "fixed_terms", ()))
         venv: VecEnv = self.lanes
         if potential_gbp is not None:
             venv = ShapedVecEnv(venv, potential_gbp, gamma)

@@ -84,11 +84,11 @@ def test_interrupting_leaves_a_checkpoint_that_goes_on(system, tmp_path):
 
     def interrupt_once(policy):
         if trainer.model.num_timesteps < 300:
-            return np.float64(0.5)  # what a pandas sum gives; it must survive the checkpoint
+            return 0.5
         if trainer.model.num_timesteps < 900 and not list((tmp_path / CHECKPOINTS).glob("*.zip")):
             trainer.save_checkpoint()
             raise KeyboardInterrupt
-        return 1.0
+        return np.float64(1.0)  # what a pandas sum gives; it must survive the checkpoint
 
     assert trainer.learn(2048, interrupt_once, 256, 512, progress_bar=False) is False
     again = PpoTrainer(system, tmp_path, **SMALL)

@@ -23,7 +23,9 @@ class LanesVecEnv(VecEnv):
         money_gbp: Sum of each money term since `take_money`, for logging.
     """
 
-    def __init__(self, system: System, n_lanes: int, choices: Choices | None = None) -> None:
+    def __init__(
+        self, system: System, n_lanes: int, choices: Choices | None = None, left_out: Sequence[str] = ()
+    ) -> None:
         """Wrap lanes.
 
         Args:
@@ -31,12 +33,14 @@ class LanesVecEnv(VecEnv):
             n_lanes: How many lanes.
             choices: What a discrete learner may choose; None for continuous actions, which are then -1 to 1 across
                 each field's bounds.
+            left_out: Money terms that no action moves: they stay out of the rewards, where they would be noise.
 
         Raises:
             ValueError: If `n_lanes` is out of range.
         """
         self.runner = LaneRunner(system, n_lanes)
         self._choices = choices
+        self._counted = np.array([name not in left_out for name in system.terms], dtype=np.float64)
         bounds = box(system.action_fields)
         self._middle, self._half = 0.5 * (bounds.high + bounds.low), 0.5 * (bounds.high - bounds.low)
         action_space = choices.space if choices else spaces.Box(-1.0, 1.0, bounds.shape, np.float32)
@@ -68,7 +72,7 @@ class LanesVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Advance every lane; a lane that ended restarts and reports its last observation and episode return."""
         observations = self.runner.step(self._actions)
-        rewards_gbp = self.runner.terms.sum(axis=1)
+        rewards_gbp = self.runner.terms @ self._counted
         self.money_gbp += self.runner.terms.sum(axis=0)
         self._returns_gbp += rewards_gbp
         self._lengths += 1

@@ -53,6 +53,11 @@ class SiteSystem:
     that are due, holds the safe set-point at full fan speed, sells no capacity and offers no flexibility. An episode
     begins after a day, not paid for, in which every job that fitted started at once, with the hall at rest and a
     flat history of the expected load behind the meter.
+
+    Attributes:
+        site: Every device and the terms of trade.
+        fixed_terms: Money that no action moves: what is bought day-ahead, unless it follows what was metered. A learner
+            leaves it out of its rewards, where it is most of the noise.
     """
 
     terms: tuple[str, ...] = model.TERMS
@@ -125,6 +130,7 @@ class SiteSystem:
         self._record = as_record(self.site)
         self.adders = self.site.adders
         self.mode = MODES[day_ahead_position]
+        self.fixed_terms = () if self.mode == model.PLANNED else ("day_ahead",)
         self.expected_kw = model.expected_load_kw(self.site, source.load_fraction)
         if self.expected_kw > terms.site_power_kw:
             raise ValueError(

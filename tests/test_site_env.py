@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
+from agents.lanes_vec_env import LanesVecEnv
 from baselines.site_rules import SiteRulePolicy
 from data.tenants import TenantSource
 from envs.fields import position
@@ -165,6 +166,27 @@ def test_all_work_left_at_the_end_is_paid_for(system):
     left = [lane["waiting_kwh"] + lane["queue"]["running_kw"].sum() * 0.5 for lane in (idle.copy(), busy.copy())]
     assert left[0] >= left[1]
     assert idle_info["reward_gbp"]["end_value"] <= busy_info["reward_gbp"]["end_value"] + 1.0
+
+
+@pytest.mark.parametrize("mode", ["none", "expected_load", "planned"])
+def test_no_action_moves_a_fixed_term_and_a_learner_is_not_shown_it(history, mode):
+    system = SiteSystem(Scenario(history, "validation", "week"), day_ahead_position=mode)
+    lanes = LanesVecEnv(system, 2, left_out=system.fixed_terms)
+    lanes.seed(0)
+    lanes.reset()
+    lanes.runner.lanes[1] = lanes.runner.lanes[0]
+    rng, over = np.random.default_rng(0), np.zeros(2)
+    apart = np.zeros(len(system.terms), dtype=np.bool_)
+    while not over.any():
+        _, rewards, over, _ = lanes.step(rng.uniform(-1.0, 1.0, (2, 7)))
+        money = dict(zip(system.terms, lanes.runner.terms.T.copy(), strict=True))
+        apart |= lanes.runner.terms[0] != lanes.runner.terms[1]
+        fixed = sum((money.pop(name) for name in system.fixed_terms), np.zeros(2))
+        np.testing.assert_allclose(rewards, sum(money.values()), rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(fixed + rewards, lanes.runner.terms.sum(axis=1), rtol=1e-5, atol=1e-3)
+    moved = {name for name, is_apart in zip(system.terms, apart, strict=True) if is_apart}
+    assert moved.isdisjoint(system.fixed_terms)
+    assert ("day_ahead" in moved) == (mode == "planned")
 
 
 def test_a_rule_for_every_device_beats_asking_for_nothing(system):

@@ -122,9 +122,11 @@ class CoolingSystem:
         if not abs(position_kw) < float("inf"):
             raise ValueError(f"position_kw is {position_kw}; give a finite number of kW, or null for the expected load")
         self.position_kw = float(position_kw)
+        low_c, high_c = setpoint_limits_c(self.hall)
+        low, high = fan_limits(self.hall)
         self.action_fields = (
-            Field("setpoint_c", *setpoint_limits_c(self.hall), "supply air set-point"),
-            Field("fan_fraction", *fan_limits(self.hall), "speed of the hall fans over full speed"),
+            Field("setpoint_c", low_c, high_c, "supply air set-point"),
+            Field("fan_fraction", low, high, "speed of the hall fans over full speed"),
         )
 
     def draw(self, rng: np.random.Generator, lane: np.void) -> None:

@@ -7,12 +7,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from data import splits
 from data.load import load
 from data.synthetic import generate
 from envs.scenario import History, Scenario
 from forecasting.deviation import DeviationForecaster
+
+# Continuous integration draws the same examples every time; at a desk they are fresh.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 ROOT = Path(__file__).parent.parent
 # The real table is not part of the project (its licences differ); point GRIDPILOT_DATA at a folder with gb/ in it.

@@ -54,7 +54,7 @@ def bids_of(system: AuctionSystem, block: int) -> pd.DataFrame:
 
 @settings(deadline=None, max_examples=50)
 @given(
-    offered=st.floats(0.0, 596.0, width=32),
+    offered=st.just(0.0) | st.floats(1.0, 596.0, width=32),
     reserve=st.floats(0.0, MAX_RESERVE_GBP_PER_KW, width=32),
     seed=st.integers(0, 99),
 )

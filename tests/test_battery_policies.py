@@ -117,7 +117,7 @@ def test_the_mpc_plan_is_optimal_and_the_battery_can_do_it(prices, energy_kwh):
         value_gbp -= price[t] * power_kw * 0.5 / 1000.0 + b.wear_gbp_per_kwh * abs(power_kw) * 0.5
     value_gbp += (now_kwh - energy_kwh) * b.discharge_efficiency * end / 1000.0
     best = perfect_foresight(b, Adders(), energy_kwh, price, np.zeros(48), end).value_gbp
-    assert value_gbp <= best + 1e-6
+    assert value_gbp <= best + 1e-4  # HiGHS may leave its own limits by 1e-7 of their size
     if price.min() >= 0.0:
         assert value_gbp == pytest.approx(best, abs=0.05)
 

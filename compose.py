@@ -7,11 +7,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from data import splits
-from envs.scenario import EpisodeLength, History, PriceForecaster, Scenario
+from envs.scenario import EpisodeLength, History, Scenario
 from envs.system import System
+from forecasting.forecast import Forecaster
 
 
-def history_and_forecaster(cfg: DictConfig) -> tuple[History, PriceForecaster]:
+def history_and_forecaster(cfg: DictConfig) -> tuple[History, Forecaster]:
     """Load the table, fit the forecaster on its training split, and lay out what policies are shown."""
     table = instantiate(cfg.data.table)
     train = table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")]
@@ -35,7 +36,7 @@ def manifest(
     name: str,
     policy: str,
     system: System,
-    forecaster: PriceForecaster,
+    forecaster: Forecaster,
     scores: dict[str, Any],
     origin: dict[str, Any],
 ) -> dict[str, Any]:

@@ -37,4 +37,5 @@ COLUMNS: Final = (
 )
 INDEX_NAME: Final = "timestamp_utc"
 PERIOD_H: Final = 0.5
+PERIOD_MINUTES: Final = 30
 PERIODS_PER_DAY: Final = 48

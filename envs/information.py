@@ -1,6 +1,6 @@
 """What the market tells a policy at the start of each period: one row per period, published values only."""
 
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from data.calendar import LOCAL_TIME_ZONE, local_hour
 from data.publication import at_known_rows, carried_forward
 from envs.fields import Field, FloatArray
+from forecasting.forecast import LEADS, Forecaster
 
-FORECAST_PERIODS: Final = 48
+FORECAST_PERIODS: Final = LEADS
 PRICE_BOUND: Final = 10_000.0
 FORECAST_PREFIX: Final = "forecast_price_gbp_per_mwh_"
 READ: Final = (
@@ -44,15 +45,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 )
 
 
-class PriceForecaster(Protocol):
-    """Anything that forecasts the imbalance price from published values."""
-
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        """Forecasts of shape (n, 48), GBP/MWh, row t made at the start of period t."""
-        ...
-
-
-def information(table: pd.DataFrame, forecaster: PriceForecaster) -> FloatArray:
+def information(table: pd.DataFrame, forecaster: Forecaster) -> FloatArray:
     """Everything published that a policy is shown, for every period of a table.
 
     Row t uses only values that `data.publication` calls known at the start of t. What has no published value
@@ -60,7 +53,7 @@ def information(table: pd.DataFrame, forecaster: PriceForecaster) -> FloatArray:
 
     Args:
         table: A checked grid table of n rows.
-        forecaster: Makes the price forecasts.
+        forecaster: Forecasts the imbalance price.
 
     Returns:
         Shape (n, len(FIELDS)), float32, C-contiguous, finite.
@@ -93,6 +86,6 @@ def information(table: pd.DataFrame, forecaster: PriceForecaster) -> FloatArray:
         known_mean(np.abs(deviation)),
         at_known_rows("net_imbalance_volume_mwh", carried_forward(volume), index),
         at_known_rows("market_index_price_gbp_per_mwh", spread, index),
-        *forecaster.predict(table).T,
+        *forecaster.predict(table).mean.T,
     ]
     return np.ascontiguousarray(np.nan_to_num(np.column_stack(columns), nan=0.0), dtype=np.float32)

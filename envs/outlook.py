@@ -6,7 +6,7 @@ import pandas as pd
 from data.publication import latest_known
 from envs.fields import Field, FloatArray
 from envs.information import FORECAST_PERIODS
-from forecasting.persistence import PersistenceForecaster
+from forecasting.forecast import Forecaster
 
 
 def outlook_fields(name: str, low: float, high: float, meaning: str) -> tuple[Field, ...]:
@@ -24,7 +24,7 @@ CARBON_FIELDS = outlook_fields("carbon_g_per_kwh", 0.0, 1200.0, "carbon intensit
 WET_BULB_FIELDS = outlook_fields("wet_bulb_c", -40.0, 40.0, "outdoor wet-bulb temperature")
 
 
-def outlook(table: pd.DataFrame, forecaster: PersistenceForecaster, fields: tuple[Field, ...]) -> FloatArray:
+def outlook(table: pd.DataFrame, forecaster: Forecaster, fields: tuple[Field, ...]) -> FloatArray:
     """Rows of an outlook, from published values only; 0 where nothing has been published yet.
 
     Args:
@@ -35,5 +35,5 @@ def outlook(table: pd.DataFrame, forecaster: PersistenceForecaster, fields: tupl
     Returns:
         Shape (n, len(fields)), float32.
     """
-    rows = np.column_stack([latest_known(forecaster.column, table), forecaster.predict(table)])
+    rows = np.column_stack([latest_known(forecaster.column, table), forecaster.predict(table).mean])
     return np.clip(np.nan_to_num(rows, nan=0.0), fields[0].low, fields[0].high).astype(np.float32)

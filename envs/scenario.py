@@ -13,9 +13,10 @@ from data.load import checked, table_hash
 from data.schema import PERIODS_PER_DAY
 from data.synthetic import generate
 from envs.fields import FloatArray
-from envs.information import PriceForecaster, information
+from envs.information import information
 from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS, outlook
 from forecasting.deviation import DeviationForecaster
+from forecasting.forecast import Forecaster
 from forecasting.persistence import PersistenceForecaster
 
 EpisodeLength = Literal["day", "week", "split"]
@@ -59,12 +60,12 @@ class History:
         data_hash: Names the table in reports and bundles.
     """
 
-    def __init__(self, table: pd.DataFrame, forecaster: PriceForecaster) -> None:
+    def __init__(self, table: pd.DataFrame, forecaster: Forecaster) -> None:
         """Lay out what is settled; what is shown is made when a system first asks for it.
 
         Args:
             table: A grid table.
-            forecaster: Makes the price forecasts that policies are shown.
+            forecaster: Forecasts the imbalance price for the policies.
 
         Raises:
             ValueError: If the table breaks the schema.

@@ -2,7 +2,8 @@
 
 The imbalance price scatters around the day-ahead price. Where the day-ahead price is published it is the
 forecast's level, beyond that the same half-hour of the last published day is. On top comes what is left of the
-newest known deviation (imbalance less day-ahead), with one factor per age of that deviation.
+newest known deviation (imbalance less day-ahead), with one factor per age of that deviation. The quantiles lie
+around it as the errors on the training split did, one set per lead.
 """
 
 from typing import Final, NamedTuple
@@ -13,9 +14,9 @@ from numba import njit
 
 from data.publication import known_rows
 from data.schema import PERIODS_PER_DAY
+from forecasting.forecast import LEADS, QUANTILES, Forecast, around, error_quantiles
 
-LEADS: Final = 48
-FRESHEST_AGE: Final = 2  # the newest imbalance price at the start of t is that of t-2
+FRESHEST_AGE: Final = 1  # the newest imbalance price in the middle of t is that of t-1; at its start, that of t-2
 SPIKE_GBP_PER_MWH: Final = 150.0  # deviations beyond this are clipped: spikes say little about what follows
 
 
@@ -23,14 +24,21 @@ class DeviationForecaster(NamedTuple):
     """Day-ahead price plus decaying last known deviation.
 
     Attributes:
-        factors: Share of a deviation still expected after 2, 3, ... periods, length `LEADS`.
+        factors: Share of a deviation still expected after 1, 2, 3, ... periods; none is left after the last.
+        offsets_gbp_per_mwh: Distance of each quantile from the mean by lead, shape (48, 7); none: a certain forecast.
     """
 
     factors: tuple[float, ...]
+    offsets_gbp_per_mwh: tuple[tuple[float, ...], ...] = ((0.0,) * len(QUANTILES),) * LEADS
+
+    @property
+    def column(self) -> str:
+        """What is forecast."""
+        return "imbalance_price_gbp_per_mwh"
 
     @classmethod
     def fit(cls, table: pd.DataFrame) -> "DeviationForecaster":
-        """Fit one factor per age by least squares on clipped deviations.
+        """Fit one factor per age by least squares on clipped deviations, then the quantiles of what is left.
 
         Args:
             table: A checked grid table holding nothing but the training split.
@@ -44,31 +52,26 @@ class DeviationForecaster(NamedTuple):
             SPIKE_GBP_PER_MWH,
         )
         factors = []
-        for age in range(FRESHEST_AGE, FRESHEST_AGE + LEADS):
+        for age in range(FRESHEST_AGE, FRESHEST_AGE + LEADS + 1):
             past, now = deviation[:-age], deviation[age:]
             both = np.isfinite(past) & np.isfinite(now)
             power = float(past[both] @ past[both])
             factors.append(float(past[both] @ now[both]) / power if power > 0.0 else 0.0)
-        return cls(tuple(factors))
+        mean = cls(tuple(factors)).predict(table).mean
+        offsets = error_quantiles(table["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64), mean)
+        return cls(tuple(factors), tuple(tuple(row) for row in offsets.tolist()))
 
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        """Forecast the imbalance price of the next 48 periods at the start of every period.
-
-        Args:
-            table: A checked grid table, n rows; values published later than a row are not used for that row.
-
-        Returns:
-            GBP/MWh, shape (n, 48), float32: [t, k] is the forecast made at the start of t for period t + k. NaN
-            where no day-ahead price at all has been published yet.
-        """
+    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+        """Forecast the imbalance price, GBP/MWh; see `forecasting.forecast.Forecaster`."""
         index = pd.DatetimeIndex(table.index)
-        return _predict(
+        mean = _predict(
             table["day_ahead_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
             table["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
-            known_rows("day_ahead_price_gbp_per_mwh", index),
-            known_rows("imbalance_price_gbp_per_mwh", index),
+            known_rows("day_ahead_price_gbp_per_mwh", index, minute),
+            known_rows("imbalance_price_gbp_per_mwh", index, minute),
             np.array(self.factors),
         )
+        return around(mean, np.array(self.offsets_gbp_per_mwh))
 
 
 @njit(cache=True)

@@ -4,7 +4,7 @@ For carbon intensity and weather, the value of the same half-hour a day before i
 model; the newest known difference to it is added and fades with the lead.
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,7 @@ from numba import njit
 
 from data.publication import known_rows
 from data.schema import PERIOD_H, PERIODS_PER_DAY
-
-LEADS: Final = 48
+from forecasting.forecast import LEADS, QUANTILES, Forecast, around, error_quantiles
 
 
 class PersistenceForecaster(NamedTuple):
@@ -22,24 +21,30 @@ class PersistenceForecaster(NamedTuple):
     Attributes:
         column: Column of the grid table.
         fading_h: Time after which 1/e of the newest difference is left.
+        offsets: Distance of each quantile from the mean by lead, shape (48, 7); none: a certain forecast.
     """
 
     column: str
     fading_h: float = 12.0
+    offsets: tuple[tuple[float, ...], ...] = ((0.0,) * len(QUANTILES),) * LEADS
 
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        """Forecast the next 48 periods at the start of every period.
+    @classmethod
+    def fit(cls, table: pd.DataFrame, column: str) -> Self:
+        """Take the quantiles of the errors that the forecast makes on a table.
 
         Args:
-            table: A checked grid table, n rows; values published later than a row are not used for that row.
-
-        Returns:
-            Shape (n, 48), float32, in the column's unit: [t, k] is made at the start of t for t + k. NaN where
-            nothing has been published yet.
+            table: A checked grid table holding nothing but the training split.
+            column: What to forecast.
         """
+        mean = cls(column).predict(table).mean
+        offsets = error_quantiles(table[column].to_numpy(dtype=np.float64), mean)
+        return cls(column, offsets=tuple(tuple(row) for row in offsets.tolist()))
+
+    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+        """Forecast the column; see `forecasting.forecast.Forecaster`."""
         values = table[self.column].ffill().to_numpy(dtype=np.float64)
-        known = known_rows(self.column, pd.DatetimeIndex(table.index))
-        return _predict(values, known, float(np.exp(-PERIOD_H / self.fading_h)))
+        known = known_rows(self.column, pd.DatetimeIndex(table.index), minute)
+        return around(_predict(values, known, float(np.exp(-PERIOD_H / self.fading_h))), np.array(self.offsets))
 
 
 @njit(cache=True)

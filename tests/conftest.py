@@ -50,7 +50,7 @@ def days(history: History) -> Scenario:
 def clock_change_days() -> Scenario:
     """Days of 46, 48 and 50 periods: both clock changes of 2022."""
     table = generate("2022-03-20", "2022-11-06", seed=4)
-    scenario = Scenario(History(table, DeviationForecaster((0.5, 0.3))), "train", "day")
+    scenario = Scenario(History(table, DeviationForecaster((0.7, 0.5, 0.3))), "train", "day")
     lengths = {stop - first for first, stop in scenario.episodes}
     assert lengths == {46, 48, 50}
     odd = [i for i, (first, stop) in enumerate(scenario.episodes) if stop - first != 48]

@@ -31,7 +31,7 @@ def winter_days() -> Scenario:
     from forecasting.deviation import DeviationForecaster
 
     return Scenario(
-        History(generate("2022-11-07", "2022-12-19", seed=2), DeviationForecaster((0.5, 0.3))), "train", "day"
+        History(generate("2022-11-07", "2022-12-19", seed=2), DeviationForecaster((0.7, 0.5, 0.3))), "train", "day"
     )
 
 

@@ -19,6 +19,7 @@ from envs.information import FIELDS, FORECAST_PREFIX
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from evaluation.rollout import play
+from forecasting.forecast import Forecast, around
 from models import battery as model
 from models.battery import Battery
 from models.settlement import Adders
@@ -87,10 +88,12 @@ def test_two_formulations_of_perfect_foresight_agree():
 class _PerfectForecaster:
     """What no one has: the true price of the next 48 periods."""
 
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        price = table["imbalance_price_gbp_per_mwh"].to_numpy()
+    column = "imbalance_price_gbp_per_mwh"
+
+    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+        price = table[self.column].to_numpy(dtype=np.float32)
         rows = np.minimum(np.arange(len(price))[:, None] + np.arange(48), len(price) - 1)
-        return price[rows]
+        return around(price[rows], np.zeros((48, 7)))
 
 
 def test_with_perfect_forecasts_the_mpc_comes_within_one_percent_of_the_oracle(table):

@@ -42,7 +42,7 @@ def flat(table):
     for column in ("day_ahead", "imbalance", "market_index"):
         still[f"{column}_price_gbp_per_mwh"] = FLAT_GBP_PER_MWH
     still["carbon_intensity_mix_derived_g_per_kwh"] = FLAT_G_PER_KWH
-    return Scenario(History(still, DeviationForecaster((0.5, 0.3))), "validation", "week")
+    return Scenario(History(still, DeviationForecaster((0.7, 0.5, 0.3))), "validation", "week")
 
 
 def lanes_of(system, n=1, seed=0):

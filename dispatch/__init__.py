@@ -1,0 +1,1 @@
+"""The live side: decide, execute once, stay safe, prove it."""

@@ -1,0 +1,220 @@
+"""The append-only log of everything decided, ordered and exchanged: altered, missing or moved entries show.
+
+Every entry carries the hash of the one before it (over canonical JSON, RFC 8785), and from time to time the root of a
+Merkle tree over all entries (RFC 6962) is signed with Ed25519. Whoever can write the database but not sign cannot
+rewrite what a checkpoint covers; whoever keeps a checkpoint elsewhere can prove that the log only grew.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import rfc8785
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from dispatch.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
+from dispatch.store import TABLES, Store
+
+NOTHING_BEFORE: Final = "0" * 64
+PAGE: Final = 1000
+
+audit_table: Final = sa.Table(
+    "audit",
+    TABLES,
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False, index=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("previous_hash", sa.String(64), nullable=False),
+    sa.Column("entry_hash", sa.String(64), nullable=False),
+)
+checkpoint_table: Final = sa.Table(
+    "checkpoint",
+    TABLES,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("root_hash", sa.String(64), nullable=False),
+    sa.Column("public_key", sa.String(64), nullable=False),
+    sa.Column("signature", sa.String(128), nullable=False),
+)
+
+
+class Entry(NamedTuple):
+    """One entry.
+
+    Attributes:
+        sequence: Place in the log, from 0 without gaps.
+        at: When it was written, UTC, ISO 8601; text, because the hash is over what stands there.
+        kind: What it records, such as `decision` or `order`.
+        body: What was recorded, canonical JSON.
+        previous_hash: `entry_hash` of the entry before it, zeros for the first.
+        entry_hash: SHA-256 over all of the above.
+    """
+
+    sequence: int
+    at: str
+    kind: str
+    body: str
+    previous_hash: str
+    entry_hash: str
+
+
+class Checkpoint(NamedTuple):
+    """A signed statement that the first `size` entries have this root."""
+
+    size: int
+    at: str
+    root_hash: str
+    public_key: str
+    signature: str
+
+
+class Fault(NamedTuple):
+    """Something wrong in the log: where and what."""
+
+    sequence: int
+    problem: str
+
+
+class Audit:
+    """The log in a store."""
+
+    def __init__(self, store: Store, key: Ed25519PrivateKey | None = None) -> None:
+        """Open the log.
+
+        Args:
+            store: Where it lives.
+            key: Signs checkpoints; without it there are none.
+        """
+        self._store, self._key = store, key
+
+    def append(self, connection: sa.Connection, kind: str, body: Mapping[str, Any], at: datetime) -> Entry:
+        """Add an entry within a writing transaction of the store, so that deed and record stand or fall together.
+
+        Raises:
+            ValueError: The body is not JSON, for example holds NaN or bytes.
+        """
+        last = connection.execute(
+            sa.select(audit_table.c.sequence, audit_table.c.entry_hash).order_by(audit_table.c.sequence.desc()).limit(1)
+        ).first()
+        sequence, previous = (0, NOTHING_BEFORE) if last is None else (last.sequence + 1, last.entry_hash)
+        try:
+            text = rfc8785.dumps(dict(body)).decode()
+        except (rfc8785.CanonicalizationError, TypeError) as error:
+            raise ValueError(f"an audit entry of kind {kind!r} must be plain JSON: {error}") from error
+        when = _iso(at)
+        entry = Entry(sequence, when, kind, text, previous, _entry_hash(sequence, when, kind, text, previous))
+        connection.execute(sa.insert(audit_table).values(entry._asdict()))
+        return entry
+
+    def entries(self, kind: str | None = None, first: int = 0) -> Iterator[Entry]:
+        """Entries in order, from `first` on, of one kind if given."""
+        query = sa.select(audit_table).order_by(audit_table.c.sequence).limit(PAGE)
+        if kind is not None:
+            query = query.where(audit_table.c.kind == kind)
+        while True:
+            with self._store.reading() as connection:
+                page = [Entry(*row) for row in connection.execute(query.where(audit_table.c.sequence >= first))]
+            yield from page
+            if len(page) < PAGE:
+                return
+            first = page[-1].sequence + 1
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Every checkpoint, oldest first."""
+        with self._store.reading() as connection:
+            return [Checkpoint(*row) for row in connection.execute(sa.select(checkpoint_table).order_by("size"))]
+
+    def checkpoint(self, at: datetime) -> Checkpoint | None:
+        """Sign the log as it stands; None where nothing was added since the last time.
+
+        Raises:
+            ValueError: There is no key to sign with.
+        """
+        if self._key is None:
+            raise ValueError("a checkpoint needs a key; set GRIDPILOT_AUDIT_KEY")
+        with self._store.writing() as connection:
+            hashes = connection.execute(sa.select(audit_table.c.entry_hash).order_by(audit_table.c.sequence)).scalars()
+            leaves = [leaf_hash(text.encode()) for text in hashes]
+            covered = connection.execute(sa.select(sa.func.max(checkpoint_table.c.size))).scalar() or 0
+            if len(leaves) <= covered:
+                return None
+            root = root_hash(leaves).hex()
+            public = self._key.public_key().public_bytes_raw().hex()
+            when = _iso(at)
+            signature = self._key.sign(_statement(len(leaves), when, root)).hex()
+            signed = Checkpoint(len(leaves), when, root, public, signature)
+            connection.execute(sa.insert(checkpoint_table).values(signed._asdict()))
+        return signed
+
+    def inclusion(self, sequence: int, size: int) -> list[str]:
+        """Proof that an entry is in the log of the first `size` entries; see `dispatch.merkle.includes`."""
+        return [node.hex() for node in inclusion_proof(self._leaves(size), sequence)]
+
+    def consistency(self, old_size: int, size: int) -> list[str]:
+        """Proof that the log of `size` entries begins with that of `old_size`; see `dispatch.merkle.extends`."""
+        return [node.hex() for node in consistency_proof(self._leaves(size), old_size)]
+
+    def faults(self, trusted: Ed25519PublicKey | None = None) -> list[Fault]:
+        """Everything wrong with the log, empty if nothing is.
+
+        Args:
+            trusted: The key that checkpoints must be signed with; without it their signatures count with the key they
+                name, which shows accidents but not a forger who also replaced the key.
+        """
+        faults: list[Fault] = []
+        leaves: list[bytes] = []
+        previous, expected = NOTHING_BEFORE, 0
+        for entry in self.entries():
+            if entry.sequence != expected:
+                faults.append(Fault(expected, f"entries {expected} to {entry.sequence - 1} are missing"))
+            elif entry.previous_hash != previous:
+                faults.append(Fault(entry.sequence, "does not follow the entry before it: moved, replaced or inserted"))
+            if entry.entry_hash != _entry_hash(*entry[:5]):
+                faults.append(Fault(entry.sequence, "was altered: its hash does not match what it says"))
+            leaves.append(leaf_hash(entry.entry_hash.encode()))
+            previous, expected = entry.entry_hash, entry.sequence + 1
+        for signed in self.checkpoints():
+            problem = _problem(signed, leaves, trusted)
+            if problem:
+                faults.append(Fault(signed.size - 1, f"checkpoint over {signed.size} entries: {problem}"))
+        return faults
+
+    def _leaves(self, size: int) -> list[bytes]:
+        query = sa.select(audit_table.c.entry_hash).order_by(audit_table.c.sequence).limit(size)
+        with self._store.reading() as connection:
+            leaves = [leaf_hash(text.encode()) for text in connection.execute(query).scalars()]
+        if len(leaves) < size:
+            raise ValueError(f"the log holds {len(leaves)} entries, not {size}; ask for at most that many")
+        return leaves
+
+
+def _entry_hash(sequence: int, at: str, kind: str, body: str, previous_hash: str) -> str:
+    said: dict[str, Any] = {"sequence": sequence, "at": at, "kind": kind, "body": body, "previous_hash": previous_hash}
+    return hashlib.sha256(rfc8785.dumps(said)).hexdigest()
+
+
+def _statement(size: int, at: str, root: str) -> bytes:
+    return rfc8785.dumps({"size": size, "at": at, "root_hash": root})
+
+
+def _problem(signed: Checkpoint, leaves: list[bytes], trusted: Ed25519PublicKey | None) -> str | None:
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed.public_key)) if trusted is None else trusted
+        key.verify(bytes.fromhex(signed.signature), _statement(signed.size, signed.at, signed.root_hash))
+    except (InvalidSignature, ValueError):
+        return "its signature is not that of the key"
+    if signed.size > len(leaves):
+        return f"only {len(leaves)} entries are left, the newest are missing"
+    if root_hash(leaves[: signed.size]).hex() != signed.root_hash:
+        return "what it signed is not what stands there now"
+    return None
+
+
+def _iso(at: datetime) -> str:
+    if at.tzinfo is None:
+        raise ValueError(f"{at.isoformat()} has no time zone; give instants one, such as datetime.now(UTC)")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

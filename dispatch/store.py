@@ -1,0 +1,119 @@
+"""What the live side keeps: one SQL database, SQLite by default and PostgreSQL by URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.dialects import postgresql
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+WRITER_LOCK: Final = 0x67726964  # any number, as long as every process of ours takes the same
+BUSY_MS: Final = 5_000
+
+TABLES: Final = sa.MetaData()
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An instant in UTC; text that sorts as time does where a database knows no time zones."""
+
+    impl = sa.String(32)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """PostgreSQL has a type for it."""
+        kind = postgresql.TIMESTAMP(timezone=True) if dialect.name == "postgresql" else sa.String(32)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
+        """Write it in UTC.
+
+        Raises:
+            ValueError: It has no time zone.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone; give instants one, such as datetime.now(UTC)")
+        utc = value.astimezone(UTC)
+        return utc if dialect.name == "postgresql" else utc.isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """Read it back in UTC."""
+        if value is None:
+            return None
+        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+class Store:
+    """A database with our tables.
+
+    Attributes:
+        engine: SQLAlchemy's engine, for reading.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open a database and bring its tables up to date.
+
+        Args:
+            url: SQLAlchemy's, such as `sqlite:///state.db` or `postgresql+psycopg://user@host/name`.
+
+        Raises:
+            ValueError: Neither SQLite nor PostgreSQL.
+            sqlalchemy.exc.OperationalError: It cannot be reached.
+        """
+        kind = sa.make_url(url).get_backend_name()
+        if kind not in ("sqlite", "postgresql"):
+            raise ValueError(f"a store on {kind!r}; allowed are sqlite:/// and postgresql+psycopg://")
+        self.engine = sa.create_engine(url, pool_pre_ping=True)
+        if kind == "sqlite":
+            _prepare_sqlite(self.engine)
+        self._writing = self.engine.execution_options(writes=True)
+        self._migrate()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that may write; one at a time over all threads and processes, all of it or nothing is kept."""
+        with self._writing.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER_LOCK)))
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent view."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def settle(connection: Any, record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to keep two writers apart
+        for pragma in (
+            "journal_mode=WAL",  # readers do not wait for the writer
+            "synchronous=FULL",  # what is committed survives the power going
+            f"busy_timeout={BUSY_MS}",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,5 +1,7 @@
 """GB market time: local settlement dates and periods at the edge of a UTC world."""
 
+from collections.abc import Iterable
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -42,6 +44,25 @@ def settlement_period(index: pd.DatetimeIndex) -> np.ndarray:
 def settlement_date(index: pd.DatetimeIndex) -> np.ndarray:
     """Local calendar date of each half-hour as datetime64[D], shape (n,)."""
     return index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None).to_numpy().astype("datetime64[D]")
+
+
+def period_start(dates: Iterable[date], periods: Iterable[int]) -> pd.DatetimeIndex:
+    """Start, in UTC, of settlement periods: the inverse of `settlement_date` and `settlement_period`.
+
+    Args:
+        dates: Local calendar dates, shape (n,).
+        periods: Period numbers from 1, shape (n,).
+
+    Returns:
+        UTC instants, shape (n,); NaT where the day has no such period (47 on the spring clock-change day).
+    """
+    wall = pd.DatetimeIndex(pd.to_datetime(list(dates)))
+    midnight, next_midnight = (
+        (wall + pd.Timedelta(days=n)).tz_localize(LOCAL_TIME_ZONE).tz_convert("UTC") for n in (0, 1)
+    )
+    number = np.array(list(periods), dtype=np.int64)
+    start = midnight + (number - 1) * PERIOD
+    return pd.DatetimeIndex(start.where((number >= 1) & (start < next_midnight)))
 
 
 def local_day_starts(index: pd.DatetimeIndex) -> np.ndarray:

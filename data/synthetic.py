@@ -22,6 +22,7 @@ from scipy.special import expit
 from data.calendar import LOCAL_TIME_ZONE, PERIOD, local_hour
 from data.load import FILE_NAME
 from data.schema import COLUMNS, INDEX_NAME, PERIOD_H
+from data.stull import stull_wet_bulb_c
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -340,22 +341,6 @@ def generate(start: str = "2020-01-01", end: str = "2024-07-01", seed: int = 0) 
     return pd.DataFrame({c.name: columns[c.name] for c in COLUMNS}, index=hourly).loc[index]
 
 
-def stull_wet_bulb_c(temperature_c: Array, relative_humidity_pct: Array) -> Array:
-    """Wet bulb, Celsius, at sea level.
-
-    Source: Stull (2011), Wet-bulb temperature from relative humidity and air temperature, J. Appl. Meteor. Climatol.,
-    eq. 1; made for 5 to 99 % humidity and -20 to 50 C, where it is within about 1 C.
-    """
-    t, rh = temperature_c, relative_humidity_pct
-    return (
-        t * np.arctan(0.151977 * np.sqrt(rh + 8.313659))
-        + np.arctan(t + rh)
-        - np.arctan(rh - 1.676331)
-        + 0.00391838 * rh**1.5 * np.arctan(0.023101 * rh)
-        - 4.686035
-    )
-
-
 def _bound(name: str, text: str) -> pd.Timestamp:
     try:
         instant = pd.Timestamp(text)
@@ -443,7 +428,7 @@ def _weather(clock: Clock, rng: np.random.Generator) -> Weather:
     return Weather(
         temperature_c=temperature_c,
         relative_humidity_pct=humidity_pct,
-        wet_bulb_c=np.minimum(stull_wet_bulb_c(temperature_c, humidity_pct), temperature_c),
+        wet_bulb_c=stull_wet_bulb_c(temperature_c, humidity_pct),
         mild_c=mild_c,
         wind=wind,
         clearness=expit(SUPPLY.clear_logit[0] + SUPPLY.clear_logit[1] * _noise(rng, n, SUPPLY.clear_h, 1.0)),

@@ -29,8 +29,8 @@ def load(path: str | Path) -> pd.DataFrame:
     file = Path(path) / FILE_NAME
     if not file.is_file():
         raise FileNotFoundError(
-            f"no {FILE_NAME} in {str(path)!r}; set data.path to a folder that holds one, "
-            f"or write one with: python -m data.synthetic --output {path}"
+            f"no {FILE_NAME} in {str(path)!r}; set data.path to a folder that holds one, write one with: "
+            f"python -m data.synthetic --output {path}, or fetch the real one with: python -m data.download"
         )
     return checked(pd.read_parquet(file))
 

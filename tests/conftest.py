@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import settings
 
 from data import splits
-from data.load import load
+from data.load import FILE_NAME, load
 from data.synthetic import generate
 from dispatch.store import Store
 from envs.scenario import History, Scenario
@@ -100,3 +100,10 @@ def store(store_url: str) -> Iterator[Store]:
     opened = Store(store_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def real_raw(real_table: pd.DataFrame) -> pd.DataFrame:
+    """The real file with the columns that the loader leaves out."""
+    raw = pd.read_parquet(REAL_DATA / "gb" / FILE_NAME)
+    return raw.set_index("timestamp_utc") if "timestamp_utc" in raw else raw

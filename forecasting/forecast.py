@@ -48,29 +48,40 @@ class Forecaster(Protocol):
         ...
 
 
+def ahead(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What came in the next 48 half-hours of every row, NaN after the end: (n,) to a read-only view (n, 48)."""
+    longer = np.concatenate([values, np.full(LEADS - 1, np.nan)])
+    return np.lib.stride_tricks.sliding_window_view(longer, LEADS)
+
+
 def around(mean: NDArray[np.float32], offsets: NDArray[np.float64]) -> Forecast:
-    """A forecast whose quantiles lie at fixed distances from its mean.
+    """A forecast whose quantiles lie at given distances from its mean.
 
     Args:
         mean: Shape (n, 48).
-        offsets: Distance of each quantile by lead, shape (48, 7).
+        offsets: Distance of each quantile by lead, shape (48, 7), or by row too, (n, 48, 7).
     """
     return Forecast(mean, (mean[:, :, None] + offsets).astype(np.float32))
 
 
-def error_quantiles(truth: NDArray[np.float64], mean: NDArray[np.float32]) -> NDArray[np.float64]:
+def error_quantiles(
+    truth: NDArray[np.float64], mean: NDArray[np.float32], scale: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Quantiles of the errors that forecasts made, by lead.
 
     Args:
         truth: The column, shape (n,).
         mean: Forecasts of it, shape (n, 48).
+        scale: What the errors of each row are divided by, shape (n,); 1 if not given.
 
     Returns:
-        Shape (48, 7), in the column's unit; 0 for a lead without a single error.
+        Shape (48, 7), in the column's unit or in scales; 0 for a lead without a single error.
     """
     offsets = np.zeros((LEADS, len(QUANTILES)))
     for lead in range(min(LEADS, truth.size)):
         errors = truth[lead:] - mean[: truth.size - lead, lead]
+        if scale is not None:
+            errors = errors / scale[: truth.size - lead]
         errors = errors[np.isfinite(errors)]
         if errors.size:
             offsets[lead] = np.quantile(errors, QUANTILES)

@@ -58,6 +58,9 @@ def _predict(values: np.ndarray, known: np.ndarray, fading: float) -> np.ndarray
         if newest >= PERIODS_PER_DAY and np.isfinite(values[newest - PERIODS_PER_DAY]):
             difference = values[newest] - values[newest - PERIODS_PER_DAY]
         for lead in range(LEADS):
+            if t + lead <= newest:  # already published
+                forecast[t, lead] = values[t + lead]
+                continue
             source = t + lead
             while source > newest:
                 source -= PERIODS_PER_DAY

@@ -25,11 +25,12 @@ CONFINED = {
     "omegaconf": set(),
     "stable_baselines3": {"agents"},
     "sb3_contrib": {"agents"},
-    "torch": {"agents", "evaluation"},  # evaluation writes TensorBoard logs with it
+    "torch": {"agents", "evaluation", "forecasting"},  # evaluation writes TensorBoard logs with it
     "fastapi": {"server"},
     "pettingzoo": {"envs"},
     "cvxpy": {"baselines"},
-    "onnxruntime": {"agents"},
+    "onnxruntime": {"agents", "forecasting"},
+    "prophet": {"forecasting"},
     "sqlalchemy": {"dispatch"},
     "alembic": {"dispatch"},
     "cryptography": {"dispatch", "server"},

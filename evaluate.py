@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agents.bundle import OnnxPolicy, write_bundle
 from agents.found import Learnt, learnt_policies
 from compose import history_and_forecaster, manifest, system_for
+from data.schema import PERIOD_MINUTES
 from envs.single import SystemEnv
 from evaluation.backtest import ORACLE, Run, score, winner
 from evaluation.policy import Policy
@@ -76,11 +77,12 @@ def _play_all(cfg: DictConfig, env: SystemEnv, learnt: list[Learnt], split: str)
     ]
     policies += [(one.name, one.seed, OnnxPolicy(one.network)) for one in learnt]
     episode = env.system.scenario.episodes[0]
+    steps = (episode.stop - episode.first) * PERIOD_MINUTES // env.system.decision_minutes
     played = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         for name, seed, policy in policies:
-            task = progress.add_task(f"{split} {name}", total=episode.stop - episode.first)
+            task = progress.add_task(f"{split} {name}", total=steps)
             trace = play(env, policy, seed, lambda n, task=task: progress.advance(task, n))
             bound_gbp = policy.bound_gbp if name == ORACLE else float("nan")
             played.append(Run(name, seed, trace, bound_gbp))

@@ -72,7 +72,7 @@ class PpoTrainer:
             batch_size: Samples per gradient step.
             n_epochs: Passes over each rollout.
             learning_rate: Initial rate; it falls linearly to nothing over the run.
-            gamma: Discount per half-hour.
+            gamma: Discount per step.
             gae_lambda: Of generalised advantage estimation.
             entropy_coefficient: Weight of the entropy bonus.
             hidden: Widths of the hidden layers, for policy and value alike.
@@ -222,8 +222,9 @@ class _Watch(BaseCallback):
     def _on_rollout_end(self) -> None:
         # The learner is consistent here: never in the middle of an update.
         steps = self.model.n_steps * self.model.n_envs
+        steps_a_day = 24 * 60 / self._trainer.lanes.runner.system.decision_minutes
         for term, gbp in self._trainer.lanes.take_money().items():
-            self.logger.record(f"money/{term}_gbp_per_day", gbp / steps * 48.0)
+            self.logger.record(f"money/{term}_gbp_per_day", gbp / steps * steps_a_day)
         if self._take_due("score"):
             self._keep_best()
         if self._take_due("checkpoint"):

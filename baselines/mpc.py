@@ -1,7 +1,8 @@
-"""Model predictive control: plan the forecast day as a linear program, do its first half-hour, plan again."""
+"""Model predictive control: plan the forecast day as a linear program, do its first step, plan again."""
 
 import logging
 from collections.abc import Sequence
+from math import ceil
 from typing import Final, Self
 
 import cvxpy as cp
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
+from envs.battery import QUARTER_PAST
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.single import SystemEnv
@@ -36,45 +38,49 @@ class BatteryPlanner:
         Args:
             battery: The simulated battery's own parameters.
             adders: Costs beside the market price.
-            horizon: Number of half-hours planned.
+            horizon: Number of half-hours planned, the first of them whole or what is left of it.
         """
         self.battery, self.horizon = battery, horizon
         self._energy_kwh = cp.Parameter()
-        self._price = cp.Parameter(horizon)  # GBP/kWh, 0 beyond the end of the episode
+        self._price = cp.Parameter(horizon)  # GBP/kWh
+        self._hours = cp.Parameter(horizon, nonneg=True)  # of each step; only in bounds, which keeps the program DPP
         self._end_value = cp.Parameter(nonneg=True)  # GBP per stored kWh
-        charge_kw, discharge_kw = cp.Variable(horizon), cp.Variable(horizon)
-        stored_kw = battery.charge_efficiency * charge_kw - discharge_kw / battery.discharge_efficiency
-        energy_kwh = self._energy_kwh + PERIOD_H * cp.cumsum(stored_kw)
-        gained_kwh = PERIOD_H * cp.sum(stored_kw)  # the start is a constant; leaving it out keeps the program DPP
-        self._power_kw = charge_kw - discharge_kw
-        bought_kwh = PERIOD_H * self._power_kw
+        charged_kwh, discharged_kwh = cp.Variable(horizon), cp.Variable(horizon)
+        stored_kwh = battery.charge_efficiency * charged_kwh - discharged_kwh / battery.discharge_efficiency
+        energy_kwh = self._energy_kwh + cp.cumsum(stored_kwh)
+        self._bought_kwh = charged_kwh - discharged_kwh
         cost_gbp = (
-            self._price @ bought_kwh
-            + PERIOD_H * battery.wear_gbp_per_kwh * cp.sum(charge_kw + discharge_kw)
-            + PERIOD_H * adders.network_gbp_per_mwh / 1000.0 * cp.sum(charge_kw)
-            - self._end_value * gained_kwh
+            self._price @ self._bought_kwh
+            + battery.wear_gbp_per_kwh * cp.sum(charged_kwh + discharged_kwh)
+            + adders.network_gbp_per_mwh / 1000.0 * cp.sum(charged_kwh)
+            - self._end_value * cp.sum(stored_kwh)  # the start is a constant; leaving it out keeps the program DPP
         )
         self._problem = cp.Problem(
             cp.Minimize(cost_gbp),
             [
-                charge_kw >= 0.0,
-                charge_kw <= battery.max_charge_kw,
-                discharge_kw >= 0.0,
-                discharge_kw <= battery.max_discharge_kw,
+                charged_kwh >= 0.0,
+                charged_kwh <= battery.max_charge_kw * self._hours,
+                discharged_kwh >= 0.0,
+                discharged_kwh <= battery.max_discharge_kw * self._hours,
                 energy_kwh >= battery.min_fraction * battery.capacity_kwh,
                 energy_kwh <= battery.max_fraction * battery.capacity_kwh,
             ],
         )
 
     def plan_kw(
-        self, energy_kwh: float, price_gbp_per_mwh: NDArray[np.float64], end_value_gbp_per_mwh: float
+        self,
+        energy_kwh: float,
+        price_gbp_per_mwh: NDArray[np.float64],
+        end_value_gbp_per_mwh: float,
+        first_h: float = PERIOD_H,
     ) -> NDArray[np.float64]:
-        """The cheapest grid power for every half-hour of the horizon.
+        """The cheapest grid power for every step of the horizon.
 
         Args:
             energy_kwh: Stored energy now; a reading outside the allowed band is read as the nearest edge.
             price_gbp_per_mwh: Expected price, shape (horizon,).
             end_value_gbp_per_mwh: Worth of each stored MWh at the end; below 0 counts as 0.
+            first_h: What is left of the first half-hour.
 
         Returns:
             Grid power in kW, charging positive, shape (horizon,). All zeros, and a logged reason, if no solver
@@ -95,14 +101,17 @@ class BatteryPlanner:
         )
         self._price.value = price_gbp_per_mwh / 1000.0
         self._end_value.value = max(end_value_gbp_per_mwh, 0.0) / 1000.0
+        hours = np.full(self.horizon, PERIOD_H)
+        hours[0] = first_h
+        self._hours.value = hours
         for solver in SOLVERS:
             try:
                 self._problem.solve(solver=solver)
             except cp.SolverError as error:
                 logger.warning("%s failed: %s", solver, error)
                 continue
-            if self._problem.status in SOLVED and self._power_kw.value is not None:
-                return self._power_kw.value
+            if self._problem.status in SOLVED and self._bought_kwh.value is not None:
+                return self._bought_kwh.value / hours
             logger.warning("%s ended %s", solver, self._problem.status)
         return np.zeros(self.horizon)
 
@@ -122,6 +131,7 @@ class MpcPolicy:
         self._forecast = positions(fields, FORECAST_PREFIX)
         self._charge = position(fields, "charge_fraction")
         self._hours_left = position(fields, "hours_left_h")
+        self._quarter_past = position(fields, QUARTER_PAST.name) if QUARTER_PAST in fields else None
 
     @classmethod
     def for_env(cls, env: SystemEnv) -> Self:
@@ -134,15 +144,16 @@ class MpcPolicy:
     def plan_kw(self, observation: FloatArray) -> NDArray[np.float64]:
         """The whole plan behind `act`, kW, shape (48,); zero after the end of the episode."""
         forecast = observation[self._forecast].astype(np.float64)
-        left = round(float(observation[self._hours_left]) / PERIOD_H)
+        left = ceil(float(observation[self._hours_left]) / PERIOD_H)  # half-hours, the first perhaps half over
+        half_over = self._quarter_past is not None and observation[self._quarter_past] > 0.0
         # Beyond the end of the episode nothing can be traded: energy there is worth what ends up in store.
         end_value = float(forecast[: max(left, 1)].mean()) * self.planner.battery.discharge_efficiency
         price = np.where(np.arange(forecast.size) < left, forecast, end_value)
         energy_kwh = float(observation[self._charge]) * self.planner.battery.capacity_kwh
-        return self.planner.plan_kw(energy_kwh, price, end_value)
+        return self.planner.plan_kw(energy_kwh, price, end_value, 0.5 * PERIOD_H if half_over else PERIOD_H)
 
     def act(self, observation: FloatArray) -> FloatArray:
-        """First half-hour of the plan as a share of the highest power, shape (1,)."""
+        """First step of the plan as a share of the highest power, shape (1,)."""
         power_kw = self.plan_kw(observation)[0]
         b = self.planner.battery
         return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from data.schema import PERIOD_H
+from data.schema import PERIOD_H, PERIOD_MINUTES
 from envs.battery import BatterySystem
 from envs.fields import FloatArray
 from envs.single import SystemEnv
@@ -41,6 +41,11 @@ def perfect_foresight(
     limits below and moves its energy by p x charge efficiency or p / discharge efficiency. Splitting p into its
     positive part c and negative part d gives a feasible point of this program with the same money. The program
     also allows c and d together, which no battery does, so its optimum can only be higher.
+
+    It bounds policies that decide twice in a period too, and no program over quarters of an hour is tighter. The means
+    of c and of d over a period's two quarters lie within the limits, lead to the same energy at its end, and earn the
+    same, because price and carbon are the period's and every term is linear in c and d. The other way round, c and d
+    held for both quarters stay within the limits, because energy between two allowed levels is allowed.
 
     Args:
         battery: The battery.
@@ -117,7 +122,9 @@ class OraclePolicy:
             market.carbon_g_per_kwh[first:stop],
             float(market.end_price_gbp_per_mwh[stop]),
         )
-        self._plan, self._next, self.bound_gbp = foresight.power_kw, 0, foresight.value_gbp
+        decisions = PERIOD_MINUTES // self._system.decision_minutes
+        self._plan, self._next = np.repeat(foresight.power_kw, decisions), 0
+        self.bound_gbp = foresight.value_gbp
 
     def act(self, observation: FloatArray) -> FloatArray:
         """The plan's next power as a share of the highest, shape (1,)."""

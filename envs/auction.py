@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from data.flexibility import FlexibilityMarket, FlexibilitySource
-from data.schema import PERIOD_H, PERIODS_PER_DAY
+from data.schema import PERIOD_H, PERIOD_MINUTES, PERIODS_PER_DAY
 from data.tenants import BLOCK_PERIODS, RESOLUTION_KW, Tenants, TenantSource
 from envs import information
 from envs.fields import Field, FloatArray, position, positions
@@ -89,6 +89,7 @@ class AuctionSystem:
     action_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
+    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,

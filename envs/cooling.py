@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.arrivals import JobSource
 from data.jobs import Arrivals
-from data.schema import PERIOD_H
+from data.schema import PERIOD_H, PERIOD_MINUTES
 from envs import information
 from envs.fields import Field, FloatArray
 from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
@@ -80,6 +80,7 @@ class CoolingSystem:
     action_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
+    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,

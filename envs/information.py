@@ -1,4 +1,4 @@
-"""What the market tells a policy at the start of each period: one row per period, published values only."""
+"""What the market tells a policy when it decides a period: one row per period, published values only."""
 
 from typing import Final
 
@@ -45,15 +45,16 @@ FIELDS: Final[tuple[Field, ...]] = (
 )
 
 
-def information(table: pd.DataFrame, forecaster: Forecaster) -> FloatArray:
+def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0) -> FloatArray:
     """Everything published that a policy is shown, for every period of a table.
 
-    Row t uses only values that `data.publication` calls known at the start of t. What has no published value
-    yet (the first days of a table) is 0.
+    Row t uses only values that `data.publication` calls known when t is decided. What has no published value yet
+    (the first days of a table) is 0. Time fields and leads are those of the period, whenever in it the decision falls.
 
     Args:
         table: A checked grid table of n rows.
         forecaster: Forecasts the imbalance price.
+        minute: Minutes between the start of a period and the decision.
 
     Returns:
         Shape (n, len(FIELDS)), float32, C-contiguous, finite.
@@ -64,12 +65,12 @@ def information(table: pd.DataFrame, forecaster: Forecaster) -> FloatArray:
     season = (wall.day_of_year.to_numpy() - 1) * (2.0 * np.pi / 365.25)
     imbalance, day_ahead, market_index, volume = (table[name].to_numpy(dtype=np.float64) for name in READ)
     deviation = carried_forward(imbalance - day_ahead)
-    known_deviation = at_known_rows("imbalance_price_gbp_per_mwh", deviation, index)
+    known_deviation = at_known_rows("imbalance_price_gbp_per_mwh", deviation, index, minute)
     spread = carried_forward(market_index - day_ahead)
 
     def known_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
         means = pd.Series(values).rolling(FORECAST_PERIODS, min_periods=1).mean().to_numpy()
-        return at_known_rows("imbalance_price_gbp_per_mwh", means, index)
+        return at_known_rows("imbalance_price_gbp_per_mwh", means, index, minute)
 
     columns = [
         np.sin(hour),
@@ -79,13 +80,13 @@ def information(table: pd.DataFrame, forecaster: Forecaster) -> FloatArray:
         np.cos(season),
         (wall.minute.to_numpy() >= 30).astype(np.float64),
         carried_forward(day_ahead),  # where this period's price is missing, that of the newest earlier one
-        at_known_rows("imbalance_price_gbp_per_mwh", carried_forward(imbalance), index),
+        at_known_rows("imbalance_price_gbp_per_mwh", carried_forward(imbalance), index, minute),
         known_deviation,
         np.concatenate([[np.nan], known_deviation[:-1]]),
         known_mean(deviation),
         known_mean(np.abs(deviation)),
-        at_known_rows("net_imbalance_volume_mwh", carried_forward(volume), index),
-        at_known_rows("market_index_price_gbp_per_mwh", spread, index),
-        *forecaster.predict(table).mean.T,
+        at_known_rows("net_imbalance_volume_mwh", carried_forward(volume), index, minute),
+        at_known_rows("market_index_price_gbp_per_mwh", spread, index, minute),
+        *forecaster.predict(table, minute).mean.T,
     ]
     return np.ascontiguousarray(np.nan_to_num(np.column_stack(columns), nan=0.0), dtype=np.float32)

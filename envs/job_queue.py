@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.arrivals import JobSource
 from data.jobs import Arrivals
-from data.schema import PERIOD_H, PERIODS_PER_DAY
+from data.schema import PERIOD_H, PERIOD_MINUTES, PERIODS_PER_DAY
 from envs import information
 from envs.fields import Field, FloatArray, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
@@ -70,6 +70,7 @@ class JobQueueSystem:
     observation_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
+    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from data.flexibility import CAP_RANGE_GBP_PER_MWH, NOTICE_PERIODS, FlexibilityMarket, FlexibilitySource
-from data.schema import PERIOD_H
+from data.schema import PERIOD_H, PERIOD_MINUTES
 from envs import information
 from envs.battery import asked_kw
 from envs.fields import Field, FloatArray, position, positions
@@ -78,6 +78,7 @@ class MarketSystem:
     action_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
+    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,

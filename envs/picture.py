@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 
-def two_panels(log: pd.DataFrame) -> Figure:
+def two_panels(log: pd.DataFrame, step_days: float) -> Figure:
     """Price above, state of charge and power below; an empty log gives empty axes.
 
     Args:
         log: Columns `timestamp_utc`, `imbalance_price_gbp_per_mwh`, `charge_fraction`, `power_kw`; n rows.
+        step_days: How long a row lasts.
 
     Returns:
         A figure that no window shows.
@@ -27,7 +28,7 @@ def two_panels(log: pd.DataFrame) -> Figure:
         time = log["timestamp_utc"].dt.tz_localize(None).to_numpy()
         price_axes.step(time, log["imbalance_price_gbp_per_mwh"], where="post", color="tab:red")
         charge_axes.plot(time, log["charge_fraction"], color="tab:blue")
-        power_axes.bar(time, log["power_kw"], width=1.0 / 48.0, align="edge", color="tab:green", alpha=0.4)
+        power_axes.bar(time, log["power_kw"], width=step_days, align="edge", color="tab:green", alpha=0.4)
         charge_axes.tick_params(axis="x", rotation=30)
     return figure
 

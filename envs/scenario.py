@@ -81,6 +81,11 @@ class History:
         return _one_more(information(self._table, self._forecaster))
 
     @cached_property
+    def price_information_twice(self) -> FloatArray:
+        """The same at the start of each period and 15 minutes into it, shape (2, n + 1, fields)."""
+        return np.stack([_one_more(information(self._table, self._forecaster, minute)) for minute in (0, 15)])
+
+    @cached_property
     def carbon_outlook(self) -> FloatArray:
         """Rows of `envs.outlook.CARBON_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
         forecaster = PersistenceForecaster("carbon_intensity_mix_derived_g_per_kwh")

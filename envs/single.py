@@ -9,13 +9,12 @@ import pandas as pd
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from data.schema import PERIODS_PER_DAY
 from envs.fields import FloatArray, box
 from envs.system import System
 
 
 class SystemEnv(gym.Env[FloatArray, FloatArray]):
-    """A simulated system, one half-hour a step.
+    """A simulated system, one decision a step: a half-hour, or a quarter of an hour where a period is decided twice.
 
     Rewards are GBP. An episode terminates (it is never truncated): what is left in store is valued by the system's
     `end_value` term in the last step. `info` holds `reward_gbp` by term and the system's telemetry.
@@ -43,7 +42,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         self._terms = np.zeros((1, len(system.terms)))
         self._over = np.zeros(1, dtype=np.bool_)
         self._observations = np.zeros((1, len(system.observation_fields)), dtype=np.float32)
-        self._log: deque[dict[str, Any]] = deque(maxlen=2 * PERIODS_PER_DAY)
+        self._log: deque[dict[str, Any]] = deque(maxlen=2 * 24 * 60 // system.decision_minutes)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -55,7 +54,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         return self.observe(), {}
 
     def step(self, action: FloatArray) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
-        """Advance half an hour; an action outside the space is clipped to what is feasible."""
+        """Advance to the next decision; an action outside the space is clipped to what is feasible."""
         asked = np.asarray(action, dtype=np.float32).reshape(1, -1)
         began = self.system.when(self.lanes[0]) if self.render_mode else None
         self.system.step(self.lanes, asked, self._terms, self._over)

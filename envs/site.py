@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data.arrivals import JobSource
 from data.calendar import local_hour
 from data.flexibility import FlexibilitySource
-from data.schema import PERIOD_H, PERIODS_PER_DAY
+from data.schema import PERIOD_H, PERIOD_MINUTES, PERIODS_PER_DAY
 from data.tenants import TenantSource
 from envs import information
 from envs.fields import Field, FloatArray, position, positions
@@ -62,6 +62,7 @@ class SiteSystem:
 
     terms: tuple[str, ...] = model.TERMS
     lane = model.LANE
+    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,

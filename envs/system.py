@@ -21,12 +21,14 @@ class System(Protocol):
         action_fields: Layout of an action.
         terms: Names of the money terms, GBP, whose sum is the reward.
         lane: Layout of a lane's state record.
+        decision_minutes: Minutes between two decisions, and how long a step lasts.
     """
 
     observation_fields: tuple[Field, ...]
     action_fields: tuple[Field, ...]
     terms: tuple[str, ...]
     lane: np.dtype[np.void]
+    decision_minutes: int
 
     def draw(self, rng: np.random.Generator, lane: np.void) -> None:
         """Set one lane to the start of a drawn episode."""
@@ -37,7 +39,7 @@ class System(Protocol):
         ...
 
     def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
-        """Advance every lane by one period in place.
+        """Advance every lane to its next decision in place.
 
         Args:
             lanes: Shape (n,), changed in place.
@@ -63,7 +65,7 @@ class System(Protocol):
         ...
 
     def when(self, lane: np.void) -> pd.Timestamp:
-        """Start of the period that a lane is about to decide, UTC."""
+        """When a lane decides next, UTC: the start of a period, or a quarter past it."""
         ...
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:

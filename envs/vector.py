@@ -92,7 +92,7 @@ class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):
     def step(
         self, actions: FloatArray
     ) -> tuple[FloatArray, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Advance all lanes half an hour; `info` holds `reward_gbp` by term, and `final_obs` of lanes that ended."""
+        """Advance all lanes by one decision; `info` holds `reward_gbp` by term, and `final_obs` of lanes that ended."""
         observations = self.runner.step(np.asarray(actions, dtype=np.float32))
         terms = self.runner.terms
         info: dict[str, Any] = {"reward_gbp": {n: terms[:, i] for i, n in enumerate(self.runner.system.terms)}}

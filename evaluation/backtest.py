@@ -5,8 +5,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.schema import PERIOD_H
-from evaluation.metrics import capture_interval, difference_interval, total_interval, weekly
+from data.schema import PERIOD_MINUTES
+from evaluation.metrics import capture_interval, difference_interval, step_h, total_interval, weekly
 
 ORACLE: Final = "oracle"
 IDLE: Final = "idle"
@@ -71,7 +71,7 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
                 "env": env,
                 "split": split,
                 "seed": run.seed,
-                "periods": len(trace),
+                "periods": pd.DatetimeIndex(trace.index).floor(f"{PERIOD_MINUTES}min").nunique(),
                 "reference": reference,
                 "value_gbp": value.value,
                 "value_low_gbp": value.low,
@@ -107,4 +107,4 @@ def winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _throughput(trace: pd.DataFrame) -> dict[str, float]:
     if "power_kw" not in trace:
         return {}
-    return {"battery_throughput_kwh": float(trace["power_kw"].abs().sum() * PERIOD_H)}
+    return {"battery_throughput_kwh": float(trace["power_kw"].abs().sum() * step_h(trace))}

@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
-from data.schema import PERIOD_H, PERIODS_PER_DAY
 from evaluation.backtest import IDLE, ORACLE
 from evaluation.drawing import COLOURS, INK, NARROW_IN, STYLE, WIDE_IN, legend, money, panels, short, utc
-from evaluation.metrics import WEEK
+from evaluation.metrics import WEEK, step_h
 from evaluation.results import Results
 from evaluation.summary import played, ranked_runs, run_name, splits_of, term_columns, trace_of, whole
 
@@ -47,13 +46,13 @@ def typical_week(results: Results) -> TypicalWeek | None:
     trace = trace_of(results, judge, split)
     if "charge_fraction" not in trace or _price(trace) is None:
         return None
-    periods = round(pd.Timedelta(WEEK) / pd.Timedelta(hours=PERIOD_H))
-    weeks = len(trace) // periods
+    steps = round(pd.Timedelta(WEEK) / pd.Timedelta(hours=step_h(trace)))
+    weeks = len(trace) // steps
     if not weeks:
         return None
-    earned = trace["reward_gbp"].to_numpy()[: weeks * periods].reshape(weeks, periods).sum(axis=1)
+    earned = trace["reward_gbp"].to_numpy()[: weeks * steps].reshape(weeks, steps).sum(axis=1)
     chosen = int(np.argsort(earned, kind="stable")[(weeks - 1) // 2])
-    return TypicalWeek(split, judge, slice(chosen * periods, (chosen + 1) * periods))
+    return TypicalWeek(split, judge, slice(chosen * steps, (chosen + 1) * steps))
 
 
 def moving_terms(results: Results) -> list[str]:
@@ -157,11 +156,12 @@ def week(results: Results, width_in: float = WIDE_IN) -> Figure | None:
     figure, drawn = panels(1 + len(shown), width_in, 1.15, stacked=True)
     days = pd.DatetimeIndex(shown[typical.judge].index).normalize().unique()
     price = shown[typical.judge][_price(shown[typical.judge])]
+    step = pd.Timedelta(hours=step_h(shown[typical.judge]))
     drawn[0].step(utc(price.index), price, where="post", color=INK, linewidth=1.0)
     drawn[0].set_title(f"{str(price.name).removesuffix('_gbp_per_mwh').replace('_', ' ')}, GBP/MWh")
     for axes, (policy, trace) in zip(drawn[1:], shown.items(), strict=True):
-        # Telemetry is read after a period, so its charge belongs to the period's end.
-        ends, charge_percent = utc(trace.index + pd.Timedelta(hours=PERIOD_H)), 100.0 * trace["charge_fraction"]
+        # Telemetry is read after a step, so its charge belongs to the step's end.
+        ends, charge_percent = utc(trace.index + step), 100.0 * trace["charge_fraction"]
         colour = _colours(results)[policy]
         axes.fill_between(ends, charge_percent, color=colour, alpha=0.3, linewidth=0.0)
         axes.plot(ends, charge_percent, color=colour, linewidth=1.2)
@@ -170,7 +170,7 @@ def week(results: Results, width_in: float = WIDE_IN) -> Figure | None:
         axes.set_title(f"{short(policy)}: state of charge, % ({whole(trace['reward_gbp'].sum())} GBP)")
     for axes in drawn:
         axes.grid()
-        axes.set_xlim(utc(price.index)[0], utc(price.index)[-1] + np.timedelta64(30, "m"))
+        axes.set_xlim(utc(price.index)[0], utc(price.index + step)[-1])
         axes.set_xticks(utc(days), days.strftime("%a %d %b" if width_in > NARROW_IN else "%d %b"))
         axes.tick_params(axis="x", labelbottom=axes is drawn[-1], labelsize=8)
     return figure
@@ -209,7 +209,8 @@ def _draw_cumulative(axes: Axes, results: Results, split: str) -> None:
         trace = results.traces.get((policy, split, seed))
         if policy != IDLE and trace is not None:
             gained = np.cumsum(trace["reward_gbp"].to_numpy() - idle["reward_gbp"].to_numpy())
-            shown = np.union1d(np.arange(0, len(gained), PERIODS_PER_DAY), len(gained) - 1)  # a point a day is enough
+            a_day = round(24.0 / step_h(trace))
+            shown = np.union1d(np.arange(0, len(gained), a_day), len(gained) - 1)  # a point a day is enough
             style = "--" if policy == ORACLE else "-"
             axes.plot(utc(trace.index)[shown], gained[shown], color=colours[policy], linestyle=style, linewidth=1.4)
     axes.grid(axis="y")

@@ -32,6 +32,11 @@ def weekly(trace: pd.DataFrame, column: str = "reward_gbp") -> NDArray[np.float6
     return trace[column].resample(WEEK, origin="start").sum().to_numpy(dtype=np.float64)
 
 
+def step_h(trace: pd.DataFrame) -> float:
+    """Hours between two decisions of a rollout of at least two rows."""
+    return float((trace.index[1] - trace.index[0]) / pd.Timedelta(hours=1))
+
+
 def _resampled_sums(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Sums of `values` (weeks, k) over RESAMPLES draws of whole weeks with replacement, shape (RESAMPLES, k)."""
     weeks = values.shape[0]

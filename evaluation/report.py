@@ -18,6 +18,7 @@ from evaluation.summary import (
     score_table,
     span,
     splits_of,
+    step_minutes,
     term_columns,
     term_table,
     trace_of,
@@ -33,7 +34,7 @@ POLICIES: Final[dict[str, str]] = {
     "random": "acts at random; a check from below",
     "rule": "buys when the price looks cheap against the coming day and sells when it looks dear",
     "greedy": "sorts jobs by priority and takes the best slots that fit",
-    "mpc": "optimises the next 24 hours on the price forecast, does the first half-hour, then plans again",
+    "mpc": "optimises the next 24 hours on the price forecast, does the first step, then plans again",
     "mpc_scenario": "optimises over several price paths at once",
     "ppo": "a neural network trained by reinforcement learning (proximal policy optimisation)",
     "ema": "trades the crossing of two moving averages",
@@ -76,6 +77,7 @@ def write_report(folder: str | Path) -> Path:
     page = environment.get_template(TEMPLATE).render(
         results=results,
         env=results.rows["env"].iloc[0],
+        minutes=step_minutes(results),
         data=data_name(results),
         headline=headline(results),
         spans={split: span(results, split) for split in splits_of(results)},
@@ -113,7 +115,8 @@ def _pictures(results: Results) -> list[Picture]:
         (
             figures.latency,
             "How long a decision takes",
-            f"Wall-clock time on {reported}, on the machine that played it. A half-hour leaves 1,800,000 ms.",
+            f"Wall-clock time on {reported}, on the machine that played it. A decision may take "
+            f"{step_minutes(results) * 60_000:,} ms.",
         ),
     ]
     pictures = []

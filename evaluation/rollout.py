@@ -1,4 +1,4 @@
-"""Play a policy through one episode and keep every period."""
+"""Play a policy through one episode and keep every step."""
 
 import time
 from collections.abc import Callable
@@ -16,10 +16,10 @@ def play(env: SystemEnv, policy: Policy, seed: int, progress: Callable[[int], ob
         env: The environment; its scenario decides how long the episode is.
         policy: What acts.
         seed: Seeds the episode and the policy.
-        progress: Called with 1 after every period.
+        progress: Called with 1 after every step.
 
     Returns:
-        One row per period, indexed by `timestamp_utc`: `reward_gbp`, one `<term>_gbp` column per money term, the
+        One row per decision, indexed by its `timestamp_utc`: `reward_gbp`, one `<term>_gbp` column per money term, the
         system's telemetry, and `decision_ms`, the time the policy took.
     """
     observation, _ = env.reset(seed=seed)

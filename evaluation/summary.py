@@ -6,9 +6,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.schema import PERIODS_PER_DAY
 from evaluation.backtest import IDLE, ORACLE
-from evaluation.metrics import capture_interval, difference_interval, total_interval, weekly
+from evaluation.metrics import capture_interval, difference_interval, step_h, total_interval, weekly
 from evaluation.results import Results
 
 NOTHING: Final = "\N{EM DASH}"  # stands where there is no number
@@ -197,9 +196,15 @@ def term_table(results: Results, split: str) -> Table:
 
 
 def span(results: Results, split: str) -> str:
-    """First and last half-hour of a split and how many."""
+    """First and last decision of a split and how many."""
     index = trace_of(results, IDLE, split).index
-    return f"{index[0]:%Y-%m-%d %H:%M} to {index[-1]:%Y-%m-%d %H:%M} UTC, {len(index):,} half-hours"
+    steps = {30: "half-hours", 15: "quarters of an hour"}[step_minutes(results)]
+    return f"{index[0]:%Y-%m-%d %H:%M} to {index[-1]:%Y-%m-%d %H:%M} UTC, {len(index):,} {steps}"
+
+
+def step_minutes(results: Results) -> int:
+    """Minutes between two decisions."""
+    return round(60.0 * step_h(next(iter(results.traces.values()))))
 
 
 def data_name(results: Results) -> str:
@@ -310,4 +315,4 @@ def _cycles_per_kwh_day(results: Results, split: str) -> float | None:
     if "battery_throughput_kwh" not in results.rows or not {"energy_kwh", "charge_fraction"} <= set(trace.columns):
         return None
     capacity_kwh = float((trace["energy_kwh"] / trace["charge_fraction"]).median())
-    return PERIODS_PER_DAY / (2.0 * capacity_kwh * len(trace))
+    return 24.0 / step_h(trace) / (2.0 * capacity_kwh * len(trace))

@@ -21,11 +21,11 @@ MOST_PROBLEMS: Final = 10
 MOST_SHOWN: Final = 60  # characters of a wrong value that are repeated to the caller
 
 ABOUT: Final = """
-Decides what a battery does in the current half-hour of the Great Britain market.
+Decides what a battery does in the current half-hour of the Great Britain market, or in the current half of it.
 
 1. `GET /health/ready` answers 200 when decisions can be asked for.
 2. `POST /v1/dispatch` with what the site measures and what the market has published: try the example below as it is.
-3. Hold `power_kw` until `period.end`, then ask again. Asking twice gives the same answer: nothing is kept in between.
+3. Hold `power_kw` until `hold_until`, then ask again. Asking twice gives the same answer: nothing is kept in between.
 
 Powers are kW at the grid connection, charging positive. Prices are GBP/MWh. Times are UTC.
 """

@@ -16,9 +16,9 @@ from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
 from baselines.rule import RulePolicy
 from data.calendar import PERIOD
-from data.schema import PERIOD_H
-from envs.battery import HORIZON_H, BatterySystem, asked_kw, write_observation
-from envs.fields import positions
+from data.schema import PERIOD_H, PERIOD_MINUTES
+from envs.battery import HORIZON_H, BatterySystem, asked_kw, decision_minutes, observation_fields, write_observation
+from envs.fields import Field, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX, information
 from evaluation.policy import Policy
 from forecasting.deviation import DeviationForecaster
@@ -31,22 +31,27 @@ logger = logging.getLogger(__name__)
 
 ENV: Final = "gridpilot/Battery-v0"
 VISIBLE_KW: Final = 0.05  # smaller powers are nothing in a sentence with one decimal
-FIELDS: Final = BatterySystem.observation_fields
-FORECAST: Final = positions(FIELDS, FORECAST_PREFIX)
+FORECAST: Final = positions(observation_fields(PERIOD_MINUTES), FORECAST_PREFIX)
 
 
 class Site(NamedTuple):
-    """What a bundle says about the battery and its costs."""
+    """What a bundle says about the battery, its costs and how often it is decided."""
 
     battery: Battery
     adders: Adders
+    decision_minutes: int = PERIOD_MINUTES
+
+    @property
+    def observation_fields(self) -> tuple[Field, ...]:
+        """What its policy is shown."""
+        return observation_fields(self.decision_minutes)
 
 
 # A closed table: a bundle names a kind, never code.
 POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, float]], Policy]]] = {
     "onnx": lambda folder, site, settings: OnnxPolicy(folder / NETWORK),
-    "mpc": lambda folder, site, settings: MpcPolicy(site.battery, site.adders, FIELDS),
-    "rule": lambda folder, site, settings: RulePolicy(FIELDS, **settings),
+    "mpc": lambda folder, site, settings: MpcPolicy(site.battery, site.adders, site.observation_fields),
+    "rule": lambda folder, site, settings: RulePolicy(site.observation_fields, **settings),
     "idle": lambda folder, site, settings: IdlePolicy(len(BatterySystem.action_fields)),
 }
 
@@ -55,7 +60,7 @@ class Telemetry(NamedTuple):
     """What the site measures.
 
     Attributes:
-        timestamp: When, with a time zone; the settlement period that holds it is decided.
+        timestamp: When, with a time zone; the step that holds it is decided.
         charge_fraction: Stored energy over capacity.
     """
 
@@ -78,7 +83,7 @@ class PolicyName(NamedTuple):
 
 
 class PlanStep(NamedTuple):
-    """One half-hour of the plan; `charge_fraction` is at its end."""
+    """One step of the plan, until the next begins; `charge_fraction` is at its end."""
 
     start: pd.Timestamp
     power_kw: float
@@ -90,16 +95,19 @@ class Decision(NamedTuple):
     """An answer.
 
     Attributes:
-        start: Start of the settlement period decided, UTC.
-        power_kw: Grid power to hold until the period ends, charging positive.
+        start: Start of the step decided, UTC: a settlement period or, for a policy that decides twice in it, a half.
+        end: When the next decision is due.
+        power_kw: Grid power to hold until then, charging positive.
         feasible_kw: Lowest and highest power that the charge allows.
-        plan: 48 half-hours; the first is the set-point, the rest the cheapest continuation on the same forecast.
+        plan: The set-point, the rest of the period if there is one, then half-hours until 48 periods are planned. All
+            but the set-point is the cheapest continuation on the same forecast.
         reason: Why, in words, from the numbers used.
         warnings: What to know about the input.
         fallback: Whether the policy failed and the battery rests instead.
     """
 
     start: pd.Timestamp
+    end: pd.Timestamp
     power_kw: float
     feasible_kw: tuple[float, float]
     plan: list[PlanStep]
@@ -119,6 +127,7 @@ class Dispatcher:
     def __init__(self, site: Site, forecaster: DeviationForecaster, policy: Policy, policy_name: PolicyName) -> None:
         """Put the parts together; `from_bundle` is the usual way."""
         self.battery, self.policy_name = site.battery, policy_name
+        self._fields, self._step = site.observation_fields, pd.Timedelta(minutes=site.decision_minutes)
         self._forecaster, self._policy = forecaster, policy
         self._planner = BatteryPlanner(site.battery, site.adders, FORECAST_PERIODS)
         self._policy.reset(0)
@@ -135,8 +144,8 @@ class Dispatcher:
         manifest = read_manifest(folder)
         if manifest["env"] != ENV:
             raise ValueError(f"the bundle is for {manifest['env']!r}; only {ENV!r} is dispatched: evaluate env=battery")
-        check_layout(manifest, FIELDS, BatterySystem.action_fields)
         site, forecaster = _parameters(manifest)
+        check_layout(manifest, site.observation_fields, BatterySystem.action_fields)
         kind = manifest["policy"]
         if kind not in POLICIES:
             raise ValueError(f"the bundle's policy is {kind!r}; this version dispatches {sorted(POLICIES)}")
@@ -154,7 +163,7 @@ class Dispatcher:
         return cls(site, forecaster, policy, PolicyName(manifest["name"], kind, digest))
 
     def decide(self, telemetry: Telemetry, market: MarketView) -> Decision:
-        """Decide the settlement period that holds the telemetry's timestamp.
+        """Decide the settlement period, or the half of it, that holds the telemetry's timestamp.
 
         The observation is the simulation's: `envs.information` on what is published, then the battery's own fields,
         with a day left as always in an endless operation. The answer is what the battery model calls feasible.
@@ -162,40 +171,51 @@ class Dispatcher:
         Raises:
             ValueError: The market view cannot be decided on; see `server.market_view.published`.
         """
-        start = pd.Timestamp(telemetry.timestamp).tz_convert("UTC").floor(PERIOD)
+        start = pd.Timestamp(telemetry.timestamp).tz_convert("UTC").floor(self._step)
+        minute, step_h = start.minute % PERIOD_MINUTES, self._step / pd.Timedelta(hours=1)
         table, row, warnings = published(market, start)
         energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
-        observation = np.empty(len(FIELDS), dtype=np.float32)
-        shown = information(table, self._forecaster)[row]
-        write_observation(self.battery, energy_kwh, HORIZON_H, shown, observation)
+        observation = np.empty(len(self._fields), dtype=np.float32)
+        shown = information(table, self._forecaster, minute)[row]
+        write_observation(self.battery, energy_kwh, HORIZON_H, int(minute > 0), shown, observation)
         fallback = False
         try:
             wanted_kw = asked_kw(self.battery, float(self._policy.act(observation)[0]))
         except Exception:
             logger.exception("%s failed to decide %s; resting", self.policy_name.name, start)
             wanted_kw, fallback = float("nan"), True
-        feasible_kw = battery_model.power_limits_kw(self.battery, energy_kwh, PERIOD_H)
-        _, power_kw = battery_model.step(self.battery, energy_kwh, wanted_kw, PERIOD_H)
+        feasible_kw = battery_model.power_limits_kw(self.battery, energy_kwh, step_h)
+        energy_after_kwh, power_kw = battery_model.step(self.battery, energy_kwh, wanted_kw, step_h)
         forecast = observation[FORECAST].astype(np.float64)
         reason = explain(self.battery, telemetry.charge_fraction, wanted_kw, power_kw, feasible_kw, forecast)
         if fallback:
             reason = f"The policy failed, so the battery rests until the next decision; the log says why. {reason}"
-        plan = self._plan(start, energy_kwh, power_kw, forecast)
-        return Decision(start, power_kw, feasible_kw, plan, reason, warnings, fallback)
+        first = PlanStep(start, power_kw, self._fraction(energy_after_kwh), round(float(forecast[0]), 4))
+        plan = [first, *self._continued(start + self._step, energy_after_kwh, forecast)]
+        return Decision(start, start + self._step, power_kw, feasible_kw, plan, reason, warnings, fallback)
 
-    def _plan(
-        self, start: pd.Timestamp, energy_kwh: float, power_kw: float, forecast: NDArray[np.float64]
-    ) -> list[PlanStep]:
-        energy_after_kwh, _ = battery_model.step(self.battery, energy_kwh, power_kw, PERIOD_H)
+    def _continued(self, start: pd.Timestamp, energy_kwh: float, forecast: NDArray[np.float64]) -> list[PlanStep]:
+        """The cheapest plan from the end of the set-point on, to the end of the forecast."""
+        left_h = (start.ceil(PERIOD) - start) / pd.Timedelta(hours=1)  # of the period decided
         end_value = max(float(forecast.mean()) * self.battery.discharge_efficiency, 0.0)
         # The program's horizon is fixed: at the price of what stays in store its last period has nothing to gain.
-        rest_kw = self._planner.plan_kw(energy_after_kwh, np.append(forecast[1:], end_value), end_value)
+        prices = forecast if left_h else np.append(forecast[1:], end_value)
+        powers_kw = self._planner.plan_kw(energy_kwh, prices, end_value, left_h or PERIOD_H)
+        if not left_h:
+            powers_kw, prices = powers_kw[:-1], prices[:-1]
         plan = []
-        for k, planned_kw in enumerate([power_kw, *rest_kw[:-1].round(3).tolist()]):  # solvers leave milliwatts
-            energy_kwh, done_kw = battery_model.step(self.battery, energy_kwh, planned_kw, PERIOD_H)
-            charge_fraction = round(energy_kwh / self.battery.capacity_kwh, 6)
-            plan.append(PlanStep(start + k * PERIOD, done_kw, charge_fraction, round(float(forecast[k]), 4)))
+        for planned_kw, price in zip(
+            powers_kw.round(3).tolist(), prices.tolist(), strict=True
+        ):  # solvers leave milliwatts
+            end = start.floor(PERIOD) + PERIOD
+            hours = (end - start) / pd.Timedelta(hours=1)
+            energy_kwh, done_kw = battery_model.step(self.battery, energy_kwh, planned_kw, hours)
+            plan.append(PlanStep(start, done_kw, self._fraction(energy_kwh), round(price, 4)))
+            start = end
         return plan
+
+    def _fraction(self, energy_kwh: float) -> float:
+        return round(energy_kwh / self.battery.capacity_kwh, 6)
 
 
 def explain(
@@ -243,12 +263,11 @@ def explain(
 
 def _parameters(manifest: dict[str, Any]) -> tuple[Site, DeviationForecaster]:
     try:
-        site = Site(
-            battery_model.checked(Battery(**manifest["system"]["battery"])), Adders(**manifest["system"]["adders"])
-        )
+        battery, adders = Battery(**manifest["system"]["battery"]), Adders(**manifest["system"]["adders"])
+        site = Site(battery_model.checked(battery), adders, decision_minutes(manifest["observation_fields"]))
         factors = np.array(manifest["forecaster"]["factors"], dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the bundle's parameters cannot be read ({error}); write it again") from error
-    if factors.ndim != 1 or not factors.size or not np.isfinite([*factors, *site.adders]).all():
+    if factors.ndim != 1 or not factors.size or not np.isfinite([*factors, *adders]).all():
         raise ValueError("the bundle's forecaster or adders hold no finite numbers; write it again: python evaluate.py")
     return site, DeviationForecaster(tuple(factors.tolist()))

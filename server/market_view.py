@@ -35,7 +35,7 @@ class MarketView(NamedTuple):
 
 
 class Published(NamedTuple):
-    """What is known at the start of a period.
+    """What is known when a period is decided.
 
     Attributes:
         table: A grid table with every column of `data.schema`; what is unknown is NaN.
@@ -48,8 +48,8 @@ class Published(NamedTuple):
     warnings: list[str]
 
 
-def published(view: MarketView, period: pd.Timestamp) -> Published:
-    """Check a view and keep what was published by the start of a period.
+def published(view: MarketView, decided: pd.Timestamp) -> Published:
+    """Check a view and keep what was published when a period is decided.
 
     A value that could not have been published by then is ignored with a warning, because the policy was never
     trained to know it. A late or missing value of the past is forecast over with a warning, as in simulation,
@@ -57,7 +57,7 @@ def published(view: MarketView, period: pd.Timestamp) -> Published:
 
     Args:
         view: What the caller knows.
-        period: Start of the period to decide, UTC, on the half-hour.
+        decided: When the decision is due, UTC: the start of a period, or a quarter past it.
 
     Raises:
         ValueError: A value out of its unit's range, too short a history, a gap in day-ahead prices, or a series
@@ -66,6 +66,8 @@ def published(view: MarketView, period: pd.Timestamp) -> Published:
     start = pd.Timestamp(view.start).tz_convert("UTC")
     if start != start.floor(PERIOD):
         raise ValueError(f"start is {_iso(start)}; it must be on the half-hour, where a settlement period begins")
+    period = decided.floor(PERIOD)
+    minute = (decided - period) // pd.Timedelta(minutes=1)
     row = (period - start) // PERIOD
     if not HISTORY_PERIODS <= row <= MOST_HISTORY_PERIODS:
         raise ValueError(
@@ -81,12 +83,12 @@ def published(view: MarketView, period: pd.Timestamp) -> Published:
             continue
         values = view.columns[column.name]
         _check_range(column, values, start)
-        known = int(known_rows(column.name, index)[row])
+        known = int(known_rows(column.name, index, minute)[row])
         early = int(np.isfinite(values[known:]).sum())
         if early:
             warnings.append(
                 f"{column.name}: ignored {early} value(s) from {_iso(start + known * PERIOD)} on, which are not "
-                f"published by {_iso(period)} under the rules that the policy was trained with"
+                f"published by {_iso(decided)} under the rules that the policy was trained with"
             )
         held = values[:known]
         sent[: held.size, i] = held

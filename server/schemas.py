@@ -54,7 +54,7 @@ class Telemetry(Wire):
 
     timestamp: Instant = Field(
         description="When this was measured: ISO 8601 with a time zone, such as 2024-01-03T12:05:00Z. The settlement "
-        "period that holds it is decided.",
+        "period that holds it is decided or, by a policy that decides every 15 minutes, the half of the period.",
         examples=["2024-01-03T12:05:00Z"],
     )
     charge_fraction: Number = Field(
@@ -69,7 +69,7 @@ class MarketView(Wire):
     """What the GB market has published, half-hour by half-hour, as one array per series.
 
     Every array begins at `start` and may end where its knowledge ends. Send 2 days of history or more (3 bridge
-    longer gaps). A value that is not published yet at the start of the period decided is ignored with a warning.
+    longer gaps). A value that is not published yet when the decision is due is ignored with a warning.
     """
 
     start: Instant = Field(
@@ -83,11 +83,11 @@ class MarketView(Wire):
     )
     imbalance_price_gbp_per_mwh: list[Number | None] = _series(
         "imbalance_price_gbp_per_mwh",
-        "Imbalance (system) price, GBP/MWh, up to two periods before the one decided.",
+        "Imbalance (system) price, GBP/MWh, up to two periods before the one decided, at a quarter past up to one.",
     )
     net_imbalance_volume_mwh: list[Number | None] = _series(
         "net_imbalance_volume_mwh",
-        "Net imbalance volume, MWh, above 0 when the system was short, up to two periods before.",
+        "Net imbalance volume, MWh, above 0 when the system was short, as far as the imbalance price.",
     )
     market_index_price_gbp_per_mwh: list[Number | None] = _series(
         "market_index_price_gbp_per_mwh",
@@ -132,17 +132,17 @@ class Period(Wire):
     """A settlement period."""
 
     start: datetime = Field(description="UTC.")
-    end: datetime = Field(description="UTC; hold the set-point until then.")
+    end: datetime = Field(description="UTC.")
     settlement_date: str = Field(description="London calendar date.", examples=["2024-01-03"])
     settlement_period: int = Field(description="1 to 48; to 46 or 50 on clock-change days.", ge=1, le=50, examples=[25])
 
 
 class PlanStep(Wire):
-    """One half-hour of the plan."""
+    """One step of the plan: it lasts until the next one starts, the last one a half-hour."""
 
     start: datetime = Field(description="UTC.")
     power_kw: float = Field(description="Planned grid power, charging positive.")
-    charge_fraction: float = Field(description="State of charge at the end of the half-hour, 0 to 1.")
+    charge_fraction: float = Field(description="State of charge at the end of the step, 0 to 1.")
     expected_price_gbp_per_mwh: float = Field(description="Forecast of the imbalance price.")
 
 
@@ -155,13 +155,15 @@ class PolicyName(Wire):
 
 
 class DispatchPlan(Wire):
-    """The set-point to hold until the period ends, the plan behind it, and why."""
+    """The set-point to hold until the next decision, the plan behind it, and why."""
 
     period: Period
     power_kw: float = Field(description="Grid power set-point: above 0 charges, below 0 discharges.", examples=[-250.0])
+    hold_until: datetime = Field(description="UTC; the next decision is due then.")
     feasible_kw: tuple[float, float] = Field(description="Lowest and highest power that the charge allows.")
     plan: list[PlanStep] = Field(
-        description="48 half-hours. The first is the set-point; the rest is the cheapest continuation on the forecast."
+        description="48 half-hours; a policy that decides every 15 minutes has the current one in two halves or its "
+        "second half alone. The first step is the set-point; the rest is the cheapest continuation on the forecast."
     )
     reason: str = Field(description="Why, in words, from the numbers used.")
     policy: PolicyName
@@ -171,16 +173,17 @@ class DispatchPlan(Wire):
     @classmethod
     def from_domain(cls, decision: domain.Decision, policy: domain.PolicyName) -> Self:
         """The answer for the wire."""
-        index = pd.DatetimeIndex([decision.start])
+        index = pd.DatetimeIndex([decision.start.floor(PERIOD)])
         period = Period(
-            start=decision.start,
-            end=decision.start + PERIOD,
+            start=index[0],
+            end=index[0] + PERIOD,
             settlement_date=str(settlement_date(index)[0]),
             settlement_period=int(settlement_period(index)[0]),
         )
         return cls(
             period=period,
             power_kw=decision.power_kw,
+            hold_until=decision.end,
             feasible_kw=decision.feasible_kw,
             plan=[PlanStep(**step._asdict()) for step in decision.plan],
             reason=decision.reason,

@@ -1,5 +1,7 @@
 """One contract for every registered environment."""
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pandas as pd
@@ -10,17 +12,21 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from agents.lanes_vec_env import LanesVecEnv
 from data.publication import known_rows
+from data.schema import PERIOD_MINUTES
 from envs import SYSTEMS
 from envs.choices import Choices
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from envs.vector import SystemVectorEnv
 
-EVERY = pytest.mark.parametrize("name", sorted(SYSTEMS))
+CASES = {name: (name, {}) for name in SYSTEMS}
+CASES["gridpilot/Battery-v0 every 15 minutes"] = ("gridpilot/Battery-v0", {"decision_minutes": 15})
+EVERY = pytest.mark.parametrize("name", sorted(CASES))
 
 
 def build(name: str, scenario: Scenario):
-    return load_env_creator(SYSTEMS[name])(scenario=scenario)
+    env, parameters = CASES[name]
+    return load_env_creator(SYSTEMS[env])(scenario=scenario, **parameters)
 
 
 def rollout(env: SystemEnv, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,10 +55,11 @@ def test_gymnasium_and_sb3_find_nothing_to_complain_about(name, days):
 
 @EVERY
 def test_it_is_made_by_name_after_install(name):
-    with gym.make(f"envs:{name}") as env:
+    registered, parameters = CASES[name]
+    with gym.make(f"envs:{registered}", **parameters) as env:
         observation, _ = env.reset(seed=1)
         assert env.observation_space.contains(observation)
-    vector = gym.make_vec(f"envs:{name}", num_envs=3, vectorization_mode="vector_entry_point")
+    vector = gym.make_vec(f"envs:{registered}", 3, vectorization_mode="vector_entry_point", **parameters)
     observations, _ = vector.reset(seed=1)
     np.testing.assert_array_equal(observations[0], observation)
 
@@ -116,7 +123,7 @@ def test_lanes_equal_single_environments_through_interleaved_restarts(name, cloc
     expected = [env.reset(seed=7 + lane)[0] for lane, env in enumerate(singles)]
     np.testing.assert_array_equal(observations, expected)
     ends = []
-    for step in range(250):
+    for step in range(250 * PERIOD_MINUTES // system.decision_minutes):
         actions = rng.uniform(vector.action_space.low, vector.action_space.high).astype(np.float32)
         observations, rewards, over, truncated, info = vector.step(actions)
         assert not truncated.any()
@@ -140,7 +147,7 @@ def test_the_learners_lanes_step_like_the_vector_environment(name, clock_change_
     learner.seed(5)
     np.testing.assert_array_equal(learner.reset(), vector.reset(seed=5)[0])
     rng = np.random.default_rng(1)
-    for _ in range(120):
+    for _ in range(120 * PERIOD_MINUTES // system.decision_minutes):
         shape = (3,) if len(choices.values) == 1 else (3, len(choices.values))
         chosen = rng.integers(3, size=shape)
         observations, rewards, over, infos = learner.step(chosen)
@@ -170,15 +177,16 @@ def test_an_unmasked_choice_exists_and_masked_ones_change_nothing(name, days):
 
 @EVERY
 def test_nothing_unpublished_reaches_an_observation(name, table, forecaster):
-    """Corrupt every value published after t: what was observed up to t must not move."""
+    """Corrupt every value published after a decision: what was observed up to it must not move."""
+    minutes = build(name, Scenario(History(table, forecaster), "validation", "split")).decision_minutes
     index = pd.DatetimeIndex(table.index)
     first = int(index.searchsorted(pd.Timestamp("2023-07-01", tz="UTC")))
-    for offset in (0, 1, 21, 22, 23, 47, 200):
+    for offset, minute in itertools.product((0, 1, 21, 22, 23, 47, 200), range(0, PERIOD_MINUTES, minutes)):
         t = first + offset
         spoilt = table.copy()
         rng = np.random.default_rng(offset)
         for column in table.columns:
-            known = known_rows(column, index)[t]
+            known = known_rows(column, index, minute)[t]
             tail = table[column].to_numpy()[known:]
             spoilt.iloc[known:, spoilt.columns.get_loc(column)] = rng.permutation(tail) * 0.5 + 1.0
         systems = [build(name, Scenario(History(each, forecaster), "validation", "split")) for each in (table, spoilt)]
@@ -188,7 +196,7 @@ def test_nothing_unpublished_reaches_an_observation(name, table, forecaster):
             observation, _ = env.reset(seed=0)
             observations = [observation]
             actions = np.random.default_rng(1)
-            for _ in range(offset):
+            for _ in range((offset * PERIOD_MINUTES + minute) // minutes):
                 action = actions.uniform(env.action_space.low, env.action_space.high).astype(np.float32)
                 observations.append(env.step(action)[0])
             seen.append(np.array(observations))

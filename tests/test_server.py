@@ -1,5 +1,6 @@
 """Laws of the live dispatcher: it decides as the simulation does, and tells a caller what is wrong."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from envs.information import READ
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from forecasting.deviation import DeviationForecaster
+from models import battery as battery_model
 from models.battery import Battery
 from models.settlement import Adders
 from server.app import MOST_BODY_BYTES, create_app
@@ -57,16 +59,18 @@ def forecaster(table):
 
 
 @pytest.fixture(scope="module")
-def system(table, forecaster):
+def systems(table, forecaster):
+    """One that decides each period once and one that decides it twice."""
     scenario = Scenario(History(table, forecaster), "test", "split")
-    return BatterySystem(scenario=scenario, battery=BATTERY, adders=ADDERS)
+    return {minutes: BatterySystem(scenario, BATTERY, ADDERS, decision_minutes=minutes) for minutes in (30, 15)}
 
 
 @pytest.fixture(scope="module")
-def bundle(system, forecaster, tmp_path_factory):
+def bundle(systems, forecaster, tmp_path_factory):
     """Writes a bundle of one kind."""
 
-    def write(kind, **changes):
+    def write(kind, minutes=30, **changes):
+        system = systems[minutes]
         folder = tmp_path_factory.mktemp(kind)
         network = None
         if kind == "onnx":
@@ -94,15 +98,15 @@ def client(bundle):
         yield client
 
 
-def order_at(table, row, charge_fraction, history=HISTORY_PERIODS):
-    """What a caller who keeps `history` periods knows 10 minutes into a row."""
-    view = hide_unpublished(table[list(READ)], row).iloc[row - history : row + 110]
+def order_at(table, row, charge_fraction, history=HISTORY_PERIODS, minute=0):
+    """What a caller who keeps `history` periods sends 10 minutes after a decision in a row was due."""
+    view = hide_unpublished(table[list(READ)], row, minute).iloc[row - history : row + 110]
     columns = {}
     for name in READ:
         values = view[name]
         last = values.index.get_loc(values.last_valid_index())
         columns[name] = [None if np.isnan(value) else value for value in values.iloc[: last + 1]]
-    when = table.index[row] + pd.Timedelta(minutes=10)
+    when = table.index[row] + pd.Timedelta(minutes=minute + 10)
     return {
         "telemetry": {"timestamp": when.isoformat(), "charge_fraction": charge_fraction},
         "market": {"start": view.index[0].isoformat(), **columns},
@@ -128,24 +132,27 @@ def only_problem(answer, status=422):
     return problem["field"], problem["message"]
 
 
+@pytest.mark.parametrize("minutes", [30, 15])
 @pytest.mark.parametrize("kind", ["onnx", "mpc", "rule", "idle"])
-def test_live_equals_simulation(kind, bundle, system, table):
-    dispatcher = Dispatcher.from_bundle(bundle(kind))
+def test_live_equals_simulation(kind, minutes, bundle, systems, table):
+    dispatcher = Dispatcher.from_bundle(bundle(kind, minutes))
     policy = dispatcher._policy
-    env = SystemEnv(system)
+    env = SystemEnv(systems[minutes])
     observation, _ = env.reset(seed=0)
-    charge_fraction = system.start_fraction
+    charge_fraction = env.system.start_fraction
     changes_at = table.index.get_loc(pd.Timestamp("2024-03-31T00:00Z"))
     asked = set(range(240, 290)) | set(range(changes_at - 26, changes_at + 26))
     powers_kw = []
     with TestClient(create_app(dispatcher)) as client:
-        for row in range(max(asked) + 1):
+        for row, minute in itertools.product(range(max(asked) + 1), range(0, 30, minutes)):
             observation, *_, info = env.step(policy.act(observation))
             measured, charge_fraction = charge_fraction, info["charge_fraction"]
             if row not in asked:
                 continue
-            answer = client.post(URL, json=order_at(table, row, measured, history=144))
+            answer = client.post(URL, json=order_at(table, row, measured, history=144, minute=minute))
             assert answer.status_code == 200, answer.text
+            assert pd.Timestamp(answer.json()["hold_until"]) == env.system.when(env.lanes[0])
+            assert pd.Timestamp(answer.json()["period"]["start"]) == table.index[row]
             assert answer.json()["power_kw"] == pytest.approx(info["power_kw"], abs=1e-4)
             assert not answer.json()["fallback"]
             powers_kw.append(info["power_kw"])
@@ -184,6 +191,34 @@ def test_a_plan_starts_with_the_set_point_and_replays_through_the_battery(client
         assert -BATTERY.max_discharge_kw - 1e-9 <= step["power_kw"] <= BATTERY.max_charge_kw + 1e-9
         inside = BATTERY.min_fraction - 1e-6 <= charge <= BATTERY.max_fraction + 1e-6
         assert inside or abs(charge - 0.5) <= abs(charge_fraction - 0.5), "outside its band it only moves back"
+
+
+@pytest.mark.parametrize("minute", [0, 15])
+def test_a_plan_of_quarters_starts_at_the_decision_and_replays_through_the_battery(bundle, table, minute):
+    with TestClient(create_app(Dispatcher.from_bundle(bundle("mpc", 15)))) as client:
+        answer = client.post(URL, json=order_at(table, 400, 0.5, minute=minute)).json()
+    period = table.index[400]
+    starts = [pd.Timestamp(step["start"]) for step in answer["plan"]]
+    halves = [period + pd.Timedelta(minutes=m) for m in (0, 15) if m >= minute]
+    assert starts == [*halves, *pd.date_range(period + pd.Timedelta(minutes=30), periods=47, freq="30min")]
+    charge_kwh, ends = 0.5 * BATTERY.capacity_kwh, [*starts[1:], starts[-1] + pd.Timedelta(minutes=30)]
+    for step, start, end in zip(answer["plan"], starts, ends, strict=True):
+        charge_kwh, power_kw = battery_model.step(BATTERY, charge_kwh, step["power_kw"], (end - start).seconds / 3600.0)
+        assert power_kw == pytest.approx(step["power_kw"], abs=1e-6)
+        assert step["charge_fraction"] == pytest.approx(charge_kwh / BATTERY.capacity_kwh, abs=1e-6)
+
+
+def test_at_a_quarter_past_one_more_price_counts_for_who_decides_then(bundle, table):
+    """The price of the period before is used by a policy of quarters and ignored, with a warning, by one of halves."""
+    order = order_at(table.ffill(), 400, 0.5, minute=15)
+    dearer = json.loads(json.dumps(order))
+    dearer["market"]["imbalance_price_gbp_per_mwh"][-1] += 100.0
+    for minutes in (15, 30):
+        with TestClient(create_app(Dispatcher.from_bundle(bundle("mpc", minutes)))) as client:
+            plain, other = (client.post(URL, json=each).json() for each in (order, dearer))
+        expected = [answer["plan"][0]["expected_price_gbp_per_mwh"] for answer in (plain, other)]
+        assert (expected[0] < expected[1]) == (minutes == 15)
+        assert (plain["warnings"] == []) == (minutes == 15)
 
 
 def test_the_planner_continues_its_own_plan(bundle, table):

@@ -31,7 +31,7 @@ CONFINED = {
     "cvxpy": {"baselines"},
     "onnxruntime": {"agents", "forecasting"},
     "prophet": {"forecasting"},
-    "sqlalchemy": {"dispatch"},
+    "sqlalchemy": {"dispatch", "server"},
     "alembic": {"dispatch"},
     "cryptography": {"dispatch", "server"},
 }

@@ -1,0 +1,149 @@
+"""The endpoint itself: every verb is answered at once with ACK or NACK, whatever comes."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from server.beckn.callbacks import Caller, Forbidden, check_belongs
+from server.beckn.context import Context, read_context
+from server.beckn.inbox import Inbox
+from server.beckn.provider import VERBS
+from server.beckn.registry import Registry
+from server.beckn.signing import BadSignature, read, verify
+from server.beckn.wire import ACK, Code, Kind, Problem, nack, parse
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES: Final = 200_000  # as the reference protocol server allows
+IDLE_S: Final = 0.5  # callbacks to be tried again are looked for this often
+
+
+class Terms(NamedTuple):
+    """On which terms messages are taken.
+
+    Attributes:
+        domains: Kinds of trade that we serve.
+        bpp_id: Our name.
+        registry: Whose keys to believe; None believes everyone, for a network without signatures.
+    """
+
+    domains: tuple[str, ...]
+    bpp_id: str
+    registry: Registry | None
+
+
+class Endpoint:
+    """Takes messages, and keeps acting on them and calling back while it runs."""
+
+    def __init__(self, inbox: Inbox, caller: Caller, terms: Terms, clock: Callable[[], datetime]) -> None:
+        """Put the parts together."""
+        self._inbox, self._caller, self._terms, self._clock = inbox, caller, terms, clock
+        self._news = asyncio.Event()
+
+    @property
+    def router(self) -> APIRouter:
+        """The paths of all verbs."""
+        router = APIRouter(tags=["beckn"])
+        for verb in VERBS:
+            router.add_api_route(f"/{verb}", self._route(verb), methods=["POST"], name=f"beckn {verb}")
+        return router
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Act on what came and call back, also what an earlier process left, until the context ends."""
+        worker = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+            await self._caller.close()
+
+    async def take(self, verb: str, request: Request) -> JSONResponse:
+        """Answer one message."""
+        try:
+            raw = await _body(request)
+            body = parse(raw)
+            context = read_context(body, verb, self._terms.domains, self._clock())
+            check_belongs(context.bap_id, context.bap_uri)
+            if context.bpp_id not in (None, self._terms.bpp_id):
+                text = f"context.bpp_id: the message is for {context.bpp_id[:80]!r}; this is {self._terms.bpp_id}"
+                raise Problem(Kind.CONTEXT, Code.INVALID_REQUEST, text, "context.bpp_id")
+            if not isinstance(body.get("message"), dict):
+                raise Problem(Kind.SCHEMA, Code.INVALID_REQUEST, "message: it must be an object", "message")
+            if self._terms.registry is not None:
+                await self._believe(self._terms.registry, request, raw, context)
+            await asyncio.to_thread(self._inbox.take, raw, context, self._clock())
+        except Problem as problem:
+            return JSONResponse(nack(problem), 400)
+        except Forbidden as refusal:
+            problem = Problem(Kind.POLICY, Code.INVALID_REQUEST, str(refusal), "context.bap_uri")
+            return JSONResponse(nack(problem), 400)
+        except _Unbelieved as refusal:
+            problem = Problem(Kind.POLICY, Code.INVALID_REQUEST, str(refusal))
+            challenge = f'Signature realm="{self._terms.bpp_id}",headers="(created) (expires) digest"'
+            return JSONResponse(nack(problem), 401, headers={refusal.challenge: challenge})
+        except Exception:  # a buyer gets an answer of the agreed shape, the log has the traceback
+            logger.exception("a %s could not be taken", verb)
+            return JSONResponse(nack(Problem(Kind.CORE, Code.BUSINESS, "it could not be taken; send it again")), 500)
+        self._news.set()
+        return JSONResponse(ACK)
+
+    def _route(self, verb: str) -> Callable[[Request], object]:
+        async def take(request: Request) -> JSONResponse:
+            return await self.take(verb, request)
+
+        return take
+
+    async def _believe(self, registry: Registry, request: Request, raw: bytes, context: Context) -> None:
+        now = int(self._clock().timestamp())
+        headers = [("authorization", "WWW-Authenticate", context.bap_id)]
+        if "x-gateway-authorization" in request.headers:
+            headers.append(("x-gateway-authorization", "Proxy-Authenticate", None))
+        for name, challenge, signer in headers:
+            try:
+                said = read(request.headers.get(name, ""))
+                if signer is not None and said.subscriber_id != signer:
+                    raise BadSignature(f"{said.subscriber_id[:80]!r} signed in the name of {signer[:80]!r}")
+                known = await registry.find(said.subscriber_id, said.key_id)
+                if said.expires > known.valid_until:
+                    raise BadSignature("the signature is valid for longer than its key")
+                verify(said, raw, known.key, now)
+            except BadSignature as refusal:
+                raise _Unbelieved(str(refusal), challenge) from refusal
+
+    async def _work(self) -> None:
+        while True:
+            self._news.clear()
+            try:
+                await asyncio.to_thread(self._inbox.act, self._terms.domains, self._clock)
+                self._caller.start_due(self._clock)
+            except Exception:  # whatever fails now, for example a database that is away, is tried again
+                logger.exception("acting on messages failed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), IDLE_S)
+
+
+class _Unbelieved(Exception):
+    """A signature that does not hold; `challenge` names the header that asks for a better one."""
+
+    def __init__(self, text: str, challenge: str) -> None:
+        super().__init__(text)
+        self.challenge = challenge
+
+
+async def _body(request: Request) -> bytes:
+    """The bytes as they came, up to the limit."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MOST_BYTES:
+            text = f"the body is larger than {MOST_BYTES} bytes"
+            raise Problem(Kind.SCHEMA, Code.INVALID_REQUEST, text)
+    return bytes(raw)

@@ -46,6 +46,10 @@ RULES: Final[dict[str, Lagged | DayAhead]] = {
     "temperature_c": Lagged(30),
     "relative_humidity_pct": Lagged(30),
     "wet_bulb_c": Lagged(30),
+    # Own meters are read at once: what a period took is known when it ends.
+    "site_load_kw": Lagged(30),
+    "arriving_jobs": Lagged(30),
+    "arriving_kwh": Lagged(30),
 }
 
 

@@ -35,6 +35,8 @@ COLUMNS: Final = (
     Column("relative_humidity_pct", 0.0, 100.0),
     Column("wet_bulb_c", -40.0, 40.0),
 )
+# The site's own signals; they stand beside a grid table where somebody forecasts them.
+TELEMETRY: Final = ("site_load_kw", "arriving_jobs", "arriving_kwh")
 INDEX_NAME: Final = "timestamp_utc"
 PERIOD_H: Final = 0.5
 PERIOD_MINUTES: Final = 30

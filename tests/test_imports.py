@@ -14,7 +14,7 @@ ALLOWED = {
     "models": set(),
     "forecasting": {"data"},
     "envs": {"data", "models", "forecasting"},
-    "evaluation": {"data", "envs"},
+    "evaluation": {"data", "envs", "forecasting"},
     "baselines": {"data", "models", "envs"},
     "agents": {"data", "envs"},
     "dispatch": {"data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},

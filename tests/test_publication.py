@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data import splits
 from data.calendar import local_midnight_utc, settlement_period
 from data.publication import RULES, hide_unpublished, known_rows, latest_known
-from data.schema import COLUMNS
+from data.schema import COLUMNS, TELEMETRY
 
 DAY_AHEAD = "day_ahead_price_gbp_per_mwh"
 IMBALANCE = "imbalance_price_gbp_per_mwh"
@@ -20,7 +20,7 @@ def half_hours(start: str, end: str) -> pd.DatetimeIndex:
 
 
 def test_every_column_has_a_rule_and_every_rule_a_column():
-    assert set(RULES) == {c.name for c in COLUMNS}
+    assert set(RULES) == {*(c.name for c in COLUMNS), *TELEMETRY}
 
 
 def test_an_unknown_column_is_refused():

@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.calendar import LOCAL_TIME_ZONE, PERIOD
-from data.jobs import Arrivals, checked_start, make_arrivals
-from data.schema import PERIOD_H, PERIODS_PER_DAY
+from data.jobs import WORKLOAD_TYPES, Arrivals, checked_start, make_arrivals
+from data.schema import PERIOD_H, PERIOD_MINUTES, PERIODS_PER_DAY
 
 
 class Workload(NamedTuple):
@@ -51,6 +52,8 @@ PERIOD_SHAPE: Final = 4.2  # gamma shape of a period's level within its day: PAI
 URGENT_SHARE: Final = 0.15  # jobs without slack, with the priorities 6 to 9; the others get 1 to 5 (assumption)
 MAX_SLACK_H: Final = 48.0
 DEFERRAL_PER_SLACK: Final = (0.75, 1.0, 1.25)  # the owner's limit on waiting, over the slack to the deadline
+CONTEXT_TOKEN_COST: Final = 0.25  # of a generated token's: a prompt is read in one pass (assumption; no trace says)
+REQUEST_PRIORITY: Final = 9
 SLA_GBP_PER_KWH_PRIORITY: Final = 0.05  # at priority 5 about a tenth of 1.5 GBP rent of a 0.6 kW GPU-hour (assumption)
 
 
@@ -60,7 +63,8 @@ class JobSource(NamedTuple):
     Attributes:
         seed: Seed of every draw.
         load_fraction: Mean of the running jobs' power over the cluster's if each started at once.
-        trace: File that `load_trace` replays; without one `generate_arrivals` draws the jobs.
+        trace: File that `load_trace` replays, or `load_requests` if it holds tokens; without one
+            `generate_arrivals` draws the jobs.
     """
 
     seed: int = 0
@@ -71,7 +75,8 @@ class JobSource(NamedTuple):
         """The table of `periods` half-hours from `start` for a cluster of `capacity_kw`."""
         if self.trace is None:
             return generate_arrivals(start, periods, self.seed, capacity_kw, self.load_fraction)
-        return load_trace(self.trace, start, periods, self.seed, capacity_kw, self.load_fraction)
+        load = load_requests if "generated_tokens" in pq.read_schema(self.trace).names else load_trace
+        return load(self.trace, start, periods, self.seed, capacity_kw, self.load_fraction)
 
 
 def generate_arrivals(
@@ -98,9 +103,7 @@ def generate_arrivals(
     day_rng, level_rng, count_rng, type_rng, size_rng, time_rng, terms_rng = np.random.default_rng(seed).spawn(7)
     local = pd.date_range(start, periods=periods, freq=PERIOD).tz_convert(LOCAL_TIME_ZONE)
     day = (local.tz_localize(None).normalize() - local[0].tz_localize(None).normalize()).days.to_numpy()
-    hour = (local.hour + local.minute / 60.0).to_numpy()
-    week_shape = np.where(local.day_of_week < 5, 1.0, WEEKEND_FRACTION) / ((5.0 + 2.0 * WEEKEND_FRACTION) / 7.0)
-    day_shape = 1.0 + DAILY_AMPLITUDE * np.cos(2.0 * np.pi * (hour - PEAK_HOUR) / 24.0)
+    week_shape, day_shape = _rhythm(local)
     level = day_rng.gamma(DAY_SHAPE, 1.0 / DAY_SHAPE, day[-1] + 1)[day]
     level *= level_rng.gamma(PERIOD_SHAPE, 1.0 / PERIOD_SHAPE, periods)
     gpu_periods = sum(w.share * np.dot(w.gpus, w.gpu_shares) * _mean_duration_periods(w) for w in WORKLOADS)
@@ -115,6 +118,67 @@ def generate_arrivals(
     median_h, log_sd = np.array([w.median_h for w in WORKLOADS]), np.array([w.log_sd for w in WORKLOADS])
     run_h = median_h[kind] * np.exp(log_sd[kind] * spread)
     return _with_terms(terms_rng, periods, arrival, gpus / REFERENCE_GPUS * capacity_kw, run_h, kind)
+
+
+def _rhythm(local: pd.DatetimeIndex) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weekly and daily shape of arrivals at local times, each of mean 1 over a week, shape (n,)."""
+    hour = (local.hour + local.minute / 60.0).to_numpy()
+    week_shape = np.where(local.day_of_week < 5, 1.0, WEEKEND_FRACTION) / ((5.0 + 2.0 * WEEKEND_FRACTION) / 7.0)
+    return week_shape, 1.0 + DAILY_AMPLITUDE * np.cos(2.0 * np.pi * (hour - PEAK_HOUR) / 24.0)
+
+
+def load_requests(
+    path: str | Path,
+    start: datetime,
+    periods: int,
+    seed: int,
+    capacity_kw: float = CAPACITY_KW,
+    load_fraction: float = 0.55,
+) -> Arrivals:
+    """Serve a trace of language-model requests: load that cannot wait, as jobs of one half-hour.
+
+    The file has `arrival_time_s`, `service`, `context_tokens` and `generated_tokens`. A request costs its generated
+    tokens and, `CONTEXT_TOKEN_COST` each, those of its context. Public traces are too short for a day, so every
+    half-hour is made of 30 minutes drawn from the trace's whole ones, services together, and follows the generator's
+    daily and weekly rhythm. A longer table with the same seed and start begins with the shorter one.
+
+    Power is proportional to cost and set so that the mean load is `load_fraction` of `capacity_kw`. The load of a
+    service comes in equal jobs of a quarter of the capacity at most, all due when their half-hour ends.
+
+    Raises:
+        ValueError: A column is missing, the trace is shorter than two minutes, or an argument is outside its range.
+    """
+    start = checked_start(start, periods)
+    _check_load(capacity_kw, load_fraction)
+    trace = pd.read_parquet(path)
+    missing = {"arrival_time_s", "service", "context_tokens", "generated_tokens"} - set(trace)
+    if missing:
+        raise ValueError(f"{path} lacks {sorted(missing)}; it has {list(trace)}")
+    minute = (trace["arrival_time_s"] // 60.0).astype(np.int64)
+    whole = minute[minute < minute.max()]
+    if len(whole) == 0:
+        raise ValueError(f"{path} spans less than two minutes; at least one whole minute is needed")
+    cost = trace["generated_tokens"] + CONTEXT_TOKEN_COST * trace["context_tokens"]
+    by_minute = pd.crosstab(minute, trace["service"].astype(str), cost, aggfunc="sum")
+    costs = by_minute.reindex(range(whole.min(), minute.max())).fillna(0.0).to_numpy(np.float64)  # (minutes, services)
+    drawn = np.random.default_rng(seed).integers(len(costs), size=(periods, PERIOD_MINUTES))
+    local = pd.date_range(start, periods=periods, freq=PERIOD).tz_convert(LOCAL_TIME_ZONE)
+    level = np.prod(_rhythm(local), axis=0) * load_fraction * capacity_kw / (costs.sum(axis=1).mean() * PERIOD_MINUTES)
+    service_kw = (costs[drawn].sum(axis=1) * level[:, None]).ravel()  # (periods x services,)
+    pieces = np.ceil(service_kw / (0.25 * capacity_kw)).astype(np.int64)
+    arrival = np.repeat(np.repeat(np.arange(periods), costs.shape[1]), pieces)
+    power_kw = np.repeat(service_kw / np.maximum(pieces, 1), pieces)
+    return make_arrivals(
+        periods,
+        arrival,
+        power_kw=power_kw,
+        duration_periods=1,
+        deadline_period=arrival + 1,
+        latest_start_period=arrival,
+        priority=REQUEST_PRIORITY,
+        sla_penalty_gbp_per_h=SLA_GBP_PER_KWH_PRIORITY * REQUEST_PRIORITY * power_kw,
+        workload_type=WORKLOAD_TYPES.index("other"),
+    )
 
 
 def load_trace(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from data import arrivals
 from data.arrivals import JobSource
-from data.jobs import WORKLOAD_TYPES, Arrivals, arrival_periods
+from data.jobs import WORKLOAD_TYPES, Arrivals, arrival_periods, from_specs, to_specs
+from tests.conftest import REAL_DATA
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WEEK = 336
@@ -189,3 +190,84 @@ def test_a_source_draws_jobs_or_replays_its_trace(trace):
     assert same(drawn, arrivals.generate_arrivals(START, WEEK, 4, 1000.0, 0.3))
     replayed = JobSource(seed=4, load_fraction=0.3, trace=str(trace)).arrivals(START, WEEK, 1000.0)
     assert same(replayed, arrivals.load_trace(trace, START, WEEK, 4, 1000.0, 0.3))
+
+
+@pytest.fixture
+def requests(tmp_path):
+    """Ten minutes of two services and six seconds more: one `chat` a second, and 60 of `code` in one of the minutes."""
+    chat = pd.DataFrame({"arrival_time_s": np.arange(0.0, 606.0), "service": "chat", "context_tokens": 400})
+    code = pd.DataFrame({"arrival_time_s": 240.0 + np.arange(60), "service": "code", "context_tokens": 4000})
+    path = tmp_path / "requests.parquet"
+    pd.concat([chat.assign(generated_tokens=100), code.assign(generated_tokens=0)]).to_parquet(path)
+    return path
+
+
+def test_requests_ask_for_the_load_fraction_in_the_rhythm_of_the_day(requests):
+    table = arrivals.load_requests(requests, START, 4 * WEEK, seed=1, capacity_kw=1000.0, load_fraction=0.4)
+    load = demand_kw(table)
+    assert load.mean() == pytest.approx(400.0, rel=0.02)
+    by_hour = load.reshape(-1, 48)[np.arange(28) % 7 < 5].mean(axis=0)
+    assert abs(int(by_hour.argmax()) / 2.0 - arrivals.PEAK_HOUR) < 3.0
+    assert (table.rows["power_kw"] <= 250.0).all()
+
+
+def test_requests_cost_their_tokens(requests):
+    """Chat costs 200 a second for ten minutes, code 1000 a second for one of them: a third of all cost."""
+    table = arrivals.load_requests(requests, START, 8 * WEEK, seed=1, capacity_kw=1000.0, load_fraction=0.05)
+    first, power_kw = np.diff(arrival_periods(table), prepend=-1) > 0, table.rows["power_kw"]
+    assert np.diff(table.first_job).max() == 2, "at this load one job for each service, chat's first"
+    assert power_kw[first].sum() / power_kw.sum() == pytest.approx(2.0 / 3.0, abs=0.02)
+
+
+def test_requests_cannot_wait(requests):
+    table = arrivals.load_requests(requests, START, WEEK, seed=1)
+    arrival = arrival_periods(table)
+    assert (table.rows["duration_periods"] == 1).all()
+    assert (table.rows["latest_start_period"] == arrival).all()
+    assert (table.rows["deadline_period"] == arrival + 1).all()
+
+
+def test_a_longer_table_of_requests_begins_with_the_shorter_one(requests):
+    short, long = (arrivals.load_requests(requests, START, periods, seed=2) for periods in (100, 300))
+    assert same(short, Arrivals(long.first_job[:101], long.rows[: len(short.rows)]))
+    assert not same(short, arrivals.load_requests(requests, START, 100, seed=3))
+
+
+def test_a_source_serves_requests_if_its_trace_holds_tokens(requests):
+    served = JobSource(seed=4, load_fraction=0.3, trace=str(requests)).arrivals(START, WEEK, 1000.0)
+    assert same(served, arrivals.load_requests(requests, START, WEEK, 4, 1000.0, 0.3))
+
+
+def test_requests_without_their_columns_or_a_whole_minute_are_refused(tmp_path, requests):
+    table = pd.read_parquet(requests)
+    table.drop(columns="service").to_parquet(tmp_path / "wrong.parquet")
+    with pytest.raises(ValueError, match="lacks"):
+        arrivals.load_requests(tmp_path / "wrong.parquet", START, 48, seed=0)
+    for rows in (0, 30):
+        table.head(rows).to_parquet(tmp_path / "short.parquet")
+        with pytest.raises(ValueError, match="two minutes"):
+            arrivals.load_requests(tmp_path / "short.parquet", START, 48, seed=0)
+
+
+REAL_TRACES = (
+    "philly_2017",
+    "alibaba_gpu_2023_pods",
+    "alibaba_pai_2020_year100k",
+    "azure_llm_inference_2023",
+)
+
+
+@pytest.mark.parametrize("name", REAL_TRACES)
+def test_a_real_trace_becomes_a_stream_of_jobs_that_a_cluster_can_serve(name):
+    path = REAL_DATA / "jobs" / f"{name}.parquet"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not in {path.parent}; set GRIDPILOT_DATA to a folder that holds jobs/")
+    source = JobSource(seed=5, load_fraction=0.4, trace=str(path))
+    table = source.arrivals(START, 2 * WEEK, 600.0)
+    specs = to_specs(table, START)
+    assert len(specs) > 300
+    assert same(from_specs(specs, START, 2 * WEEK), table)
+    assert all(0.0 < spec.power_kw <= 150.0 for spec in specs)
+    assert all(spec.arrival_time >= START for spec in specs)
+    year = source.arrivals(START, 52 * WEEK, 600.0)
+    assert demand_kw(year)[WEEK:].mean() == pytest.approx(240.0, rel=0.15)

@@ -3,18 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from data.calendar import LOCAL_TIME_ZONE, PERIOD, period_start, settlement_date, settlement_period
+from data.calendar import settlement_date, settlement_period
+from data.issued import forecasts
+from data.labels import Quirks, Rows, both_halves, empty, grid, labelled, once
 from data.schema import COLUMNS, INDEX_NAME
-from data.sources import forecast_cutoff, midnight
 from data.stull import stull_wet_bulb_c
-
-Rows: TypeAlias = pd.DataFrame
-Quirks: TypeAlias = "Counter[str]"
 
 # Fuels as Elexon names them. Pumping is load, so pumped storage counts only when it generates.
 GAS: Final = ("CCGT", "OCGT")
@@ -32,13 +30,6 @@ LINK_G_PER_KWH: Final = {
     "INTVKL": 150.0,
 }
 FAULT_MW: Final = 4000.0  # supply jumping by more than this against demand is a dead reading
-
-
-def grid(first: date, last: date) -> pd.DatetimeIndex:
-    """The half-hours of the settlement dates `first` to `last`, in UTC: 46, 48 or 50 of them a day."""
-    return pd.date_range(midnight(first), midnight(last, 1), freq=PERIOD, inclusive="left", name=INDEX_NAME).as_unit(
-        "us"
-    )
 
 
 def table(read: Callable[[str], Rows], first: date, last: date) -> tuple[pd.DataFrame, Quirks]:
@@ -67,8 +58,8 @@ def table(read: Callable[[str], Rows], first: date, last: date) -> tuple[pd.Data
         **_imbalance(read("system_prices"), quirks),
         "carbon_intensity_mix_derived_g_per_kwh": carbon_g_per_kwh(mix, demand),
         **{name: demand[name] for name in ("demand_mw", "embedded_wind_mw", "embedded_solar_mw")},
-        "wind_mw": mix.get("WIND", _empty()),
-        **_forecasts(read, quirks),
+        "wind_mw": mix.get("WIND", empty()),
+        **forecasts(read, quirks),
         **{name: weather[name] for name in ("temperature_c", "relative_humidity_pct")},
         "wet_bulb_c": pd.Series(wet_bulb_c, index=index),
     }
@@ -90,9 +81,7 @@ def carbon_g_per_kwh(mix: pd.DataFrame, demand: pd.DataFrame) -> pd.Series:
     """
     factors = FUEL_G_PER_KWH | LINK_G_PER_KWH
     supply = mix[[name for name in (*factors, *CLEAN, "PS") if name in mix]].clip(lower=0.0)
-    emitted = sum(
-        (supply[name] * factor for name, factor in factors.items() if name in supply), start=_empty(mix.index)
-    )
+    emitted = sum((supply[name] * factor for name, factor in factors.items() if name in supply), start=empty(mix.index))
     total = supply.sum(axis=1, skipna=False) + demand["embedded_wind_mw"] + demand["embedded_solar_mw"]
     return emitted / total.where(total > 0.0)
 
@@ -109,39 +98,12 @@ def _within(read: Callable[[str], Rows], first: date, last: date) -> Callable[[s
     return rows
 
 
-def _empty(index: pd.Index | None = None) -> pd.Series:
-    return pd.Series(0.0 if index is not None else np.nan, index=index, dtype=np.float64)
-
-
-def _labelled(rows: Rows, quirks: Quirks, source: str) -> Rows:
-    """Rows by the UTC start of their period; those whose label is impossible or contradicts their time go."""
-    start = period_start(rows["settlement_date"], rows["settlement_period"])
-    wrong = np.asarray(start.isna())
-    if "start" in rows:
-        wrong = wrong | np.asarray(start != pd.DatetimeIndex(rows["start"]))
-    quirks[f"{source}: label names no such half-hour"] += int(wrong.sum())
-    return rows.set_index(start.rename(INDEX_NAME))[~wrong]
-
-
-def _once(rows: Rows, quirks: Quirks, source: str) -> Rows:
-    """One row for each half-hour, the last one sent."""
-    repeated = rows.index.duplicated(keep="last")
-    quirks[f"{source}: half-hour sent twice"] += int(repeated.sum())
-    return rows[~repeated]
-
-
-def _both_halves(hours: pd.Series) -> pd.Series:
-    """An hourly series with its value on both half-hours."""
-    both: pd.Series = pd.concat([hours, hours.set_axis(hours.index + PERIOD)])
-    return both.sort_index()
-
-
 def _imbalance(rows: Rows, quirks: Quirks) -> dict[str, pd.Series]:
     names = ("imbalance_price_gbp_per_mwh", "net_imbalance_volume_mwh")
     if rows.empty:
-        return dict.fromkeys(names, _empty())
-    rows = _once(
-        _labelled(rows.sort_values("created_at", kind="stable"), quirks, "system_prices"), quirks, "system_prices"
+        return dict.fromkeys(names, empty())
+    rows = once(
+        labelled(rows.sort_values("created_at", kind="stable"), quirks, "system_prices"), quirks, "system_prices"
     )
     price, other = rows["sell_gbp_per_mwh"], rows["buy_gbp_per_mwh"]
     two = price.notna() & other.notna() & (price != other)
@@ -151,8 +113,8 @@ def _imbalance(rows: Rows, quirks: Quirks) -> dict[str, pd.Series]:
 
 def _market_index(rows: Rows, quirks: Quirks) -> pd.Series:
     if rows.empty:
-        return _empty()
-    rows = _labelled(rows.drop_duplicates(["start", "provider"], keep="last"), quirks, "market_index")
+        return empty()
+    rows = labelled(rows.drop_duplicates(["start", "provider"], keep="last"), quirks, "market_index")
     traded = rows[rows["volume_mwh"] > 0.0]
     quirks["market_index: provider without volume, left out"] += len(rows) - len(traded)
     value = (traded["price_gbp_per_mwh"] * traded["volume_mwh"]).groupby(level=0).sum()
@@ -164,14 +126,18 @@ def _market_index(rows: Rows, quirks: Quirks) -> pd.Series:
 def _generation(rows: Rows, quirks: Quirks) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame(index=pd.DatetimeIndex([], tz="UTC"), columns=list(ALWAYS_ON), dtype=np.float64)
-    rows = _labelled(rows, quirks, "fuel_mix").reset_index()
+    rows = labelled(rows, quirks, "fuel_mix").reset_index()
     rows = rows.drop_duplicates([INDEX_NAME, "fuel"], keep="last")
     unknown = sorted(set(rows["fuel"]) - {*FUEL_G_PER_KWH, *LINK_G_PER_KWH, *CLEAN, "PS"})
     quirks.update({f"fuel_mix: fuel {name!r} is unknown and left out": 1 for name in unknown})
     mix = rows.pivot_table(index=INDEX_NAME, columns="fuel", values="output_mw", aggfunc="last")
     mix = mix.reindex(columns=mix.columns.union(list(ALWAYS_ON)))
-    whole = mix[list(ALWAYS_ON)].notna().all(axis=1)
-    quirks["fuel_mix: half-hour without gas, nuclear or wind, left out"] += int((~whole).sum())
+    unread = pd.DatetimeIndex(rows.loc[rows["output_mw"].isna(), INDEX_NAME].unique())
+    mix = mix.reindex(mix.index.union(unread))
+    whole = mix[list(ALWAYS_ON)].notna().all(axis=1) & ~mix.index.isin(unread)
+    quirks["fuel_mix: half-hour without gas, nuclear or wind, or with an empty reading, left out"] += int(
+        (~whole).sum()
+    )
     return mix.fillna(0.0).where(whole)  # plants and links that are not built yet, or closed, send nothing
 
 
@@ -191,7 +157,7 @@ def _demand(read: Callable[[str], Rows], quirks: Quirks) -> pd.DataFrame:
     for source in ("neso_demand", "neso_demand_recent", "demand_outturn"):
         rows = read(source)
         if not rows.empty:
-            rows = _once(_labelled(rows, quirks, source), quirks, source)
+            rows = once(labelled(rows, quirks, source), quirks, source)
             rows = rows.reindex(columns=columns).astype(np.float64)
             if source == "demand_outturn":
                 used = rows.index.difference(found.index[found["demand_mw"].notna()])
@@ -207,87 +173,12 @@ def _weather(archive: Rows, recent: Rows, quirks: Quirks) -> pd.DataFrame:
         if not rows.empty:
             hours = rows.drop_duplicates("start", keep="last").set_index("start")[columns].astype(np.float64)
             found = found.combine_first(hours)
-    return pd.DataFrame({name: _both_halves(found[name]) for name in columns})
+    return pd.DataFrame({name: both_halves(found[name]) for name in columns})
 
 
 def _day_ahead(rows: Rows, quirks: Quirks) -> pd.Series:
     if rows.empty:
-        return _empty()
+        return empty()
     halves = [rows.assign(settlement_period=2 * rows["hour"] - 1), rows.assign(settlement_period=2 * rows["hour"])]
-    both = _labelled(pd.concat(halves), quirks, "day_ahead_price")
-    return _once(both, quirks, "day_ahead_price").sort_index()["price_gbp_per_mwh"]
-
-
-def _forecasts(read: Callable[[str], Rows], quirks: Quirks) -> dict[str, pd.Series]:
-    """Each forecast as it stood at the cut-off of the day before: later issues are not used, whatever they know."""
-    embedded = [rows for name in ("embedded_forecast", "embedded_forecast_now") if len(rows := read(name))]
-    both = _issued(pd.concat(embedded) if embedded else pd.DataFrame(), quirks, "embedded_forecast")
-    wind = _issued(read("wind_forecast"), quirks, "wind_forecast")
-    return {
-        "demand_forecast_da_mw": _demand_forecast(read, quirks),
-        "wind_forecast_da_mw": _both_halves(wind["output_mw"]) if len(wind) else _empty(),
-        "embedded_wind_forecast_da_mw": both["embedded_wind_mw"] if len(both) else _empty(),
-        "embedded_solar_forecast_da_mw": both["embedded_solar_mw"] if len(both) else _empty(),
-    }
-
-
-def _issued(rows: Rows, quirks: Quirks, source: str) -> Rows:
-    """For each half-hour (or hour) the newest forecast that was out at the cut-off, by UTC start."""
-    if rows.empty:
-        return rows
-    if "settlement_date" in rows:
-        rows = _labelled(rows, quirks, source)
-    else:
-        rows = rows.set_index(pd.DatetimeIndex(rows["start"]).rename(INDEX_NAME))
-    in_time = rows["published_at"].to_numpy() <= _cutoffs(pd.DatetimeIndex(rows.index)).to_numpy()
-    quirks[f"{source}: half-hour with no issue in time"] += (
-        rows.index[~in_time].difference(rows.index[in_time]).nunique()
-    )
-    rows = rows[in_time].sort_values("published_at", kind="stable")
-    return rows[~rows.index.duplicated(keep="last")].sort_index()
-
-
-def _cutoffs(starts: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    days, row = np.unique(settlement_date(starts), return_inverse=True)
-    return pd.DatetimeIndex([forecast_cutoff(day) for day in days.tolist()], tz="UTC").as_unit("us")[row]
-
-
-def _demand_forecast(read: Callable[[str], Rows], quirks: Quirks) -> pd.Series:
-    """Elexon's half-hourly forecast; where a day of it is not whole, NESO's cardinal points that were out in time."""
-    source = "demand_forecast"
-    found = _issued(read(source), quirks, source)
-    demand = found["demand_mw"] if len(found) else _empty(pd.DatetimeIndex([], tz="UTC"))
-    points = read("neso_demand_forecast")
-    for day in sorted(set(points["settlement_date"])) if len(points) else ():
-        starts = grid(day, day)
-        in_time = points[(points["settlement_date"] == day) & (points["published_at"] <= forecast_cutoff(day))]
-        if len(in_time) and not starts.isin(demand.index).all():
-            quirks[f"{source}: day drawn through NESO's cardinal points"] += 1
-            newest = in_time[in_time["published_at"] == in_time["published_at"].max()]
-            demand = pd.concat([demand[~demand.index.isin(starts)], through_points(newest, day)])
-    return demand
-
-
-def through_points(points: Rows, day: date) -> pd.Series:
-    """Demand of a day drawn in straight lines through cardinal points, MW, by UTC start of the half-hour.
-
-    Args:
-        points: `from_hhmm`, `to_hhmm` (local times that end a half-hour; a peak or trough lies between two of them) and
-            `demand_mw`.
-        day: The settlement date.
-    """
-    starts = grid(day, day)
-    ends = [_local_instant(day, points[name]) - PERIOD for name in ("from_hhmm", "to_hhmm")]
-    middle = ends[0] + (ends[1] - ends[0]) / 2
-    since = [(instants - starts[0]) / PERIOD for instants in (starts, middle)]
-    order = np.argsort(since[1].to_numpy(), kind="stable")
-    drawn = np.interp(since[0], since[1].to_numpy()[order], points["demand_mw"].to_numpy(dtype=np.float64)[order])
-    return pd.Series(drawn, index=starts)
-
-
-def _local_instant(day: date, hhmm: pd.Series) -> pd.DatetimeIndex:
-    minutes = hhmm.to_numpy() // 100 * 60 + hhmm.to_numpy() % 100
-    wall = pd.Timestamp(day) + pd.to_timedelta(minutes, unit="m")
-    summer = np.ones(len(wall), dtype=np.bool_)
-    local = wall.tz_localize(LOCAL_TIME_ZONE, ambiguous=summer, nonexistent="shift_forward")
-    return pd.DatetimeIndex(local.tz_convert("UTC"))
+    both = labelled(pd.concat(halves), quirks, "day_ahead_price")
+    return once(both, quirks, "day_ahead_price").sort_index()["price_gbp_per_mwh"]

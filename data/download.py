@@ -28,7 +28,7 @@ from data.parts import Parts, atomic
 from data.schema import COLUMNS
 from data.sources import SOURCES, ZONE, Chunk, Services, services
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 4  # requests under way for one source; a slow source must not hold up the others
 FOLLOW_EVERY: Final = timedelta(minutes=5)
 
 
@@ -93,7 +93,7 @@ async def update(
     kept = sum(parts.fetched_at(s, c.key) is not None for s, c in set(pieces) - set(due))
     failed: list[str] = []
     restated: Counter[str] = Counter()
-    gate = asyncio.Semaphore(AT_ONCE)
+    gates = {source: asyncio.Semaphore(AT_ONCE) for source in SOURCES}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with open_http(folder / "cache" / "http.sqlite", patience) as http:
         hosts = services(http, urls)
@@ -101,7 +101,7 @@ async def update(
             bar = progress.add_task("fetching", total=len(due))
 
             async def fetch(source: str, chunk: Chunk) -> None:
-                async with gate:
+                async with gates[source]:
                     try:
                         restated[source] += await _fetch(parts, hosts, source, chunk, now or datetime.now(UTC))
                     except (AnswerError, httpx.HTTPError) as error:

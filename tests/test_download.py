@@ -15,7 +15,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from data import assemble, download
+from data import assemble, download, issued
 from data.calendar import period_start, settlement_date, settlement_period
 from data.clients.transport import Patience
 from data.load import FILE_NAME, load
@@ -240,12 +240,12 @@ def test_lines_through_cardinal_points_meet_them_half_an_hour_before_their_label
     points = pd.DataFrame(
         {"from_hhmm": [30, 430, 1700, 2400], "to_hhmm": [30, 730, 1930, 2400], "demand_mw": [20, 10, 40, 30]}
     )
-    drawn = assemble.through_points(points, date(2024, 1, 15))
+    drawn = issued.through_points(points, date(2024, 1, 15))
     at = lambda text: drawn.loc[f"2024-01-15 {text}Z"]  # noqa: E731
     assert (at("00:00"), at("05:30"), at("17:30"), at("23:30")) == (20.0, 10.0, pytest.approx(39.38775510204081), 30.0)
     assert drawn.loc["2024-01-15 06:00Z":"2024-01-15 17:00Z"].is_monotonic_increasing
-    assert len(assemble.through_points(points, date(2024, 3, 31))) == 46
-    assert len(assemble.through_points(points, date(2023, 10, 29))) == 50
+    assert len(issued.through_points(points, date(2024, 3, 31))) == 46
+    assert len(issued.through_points(points, date(2023, 10, 29))) == 50
 
 
 def test_oddities_of_the_sources_are_left_out_and_counted(replay, truth, tmp_path):
@@ -271,15 +271,16 @@ def test_a_dead_reading_of_the_fuels_is_a_gap_and_not_clean_power(replay, truth,
     real = replay.answer(
         "/elexon/datasets/FUELHH", {"settlementDateFrom": "2023-03-20", "settlementDateTo": "2023-03-26"}
     )
-    noon = {"2023-03-25T12:00:00Z", "2023-03-25T12:30:00Z"}
+    noon, evening = {"2023-03-25T12:00:00Z", "2023-03-25T12:30:00Z"}, "2023-03-25T20:00:00Z"
     rows = [r | {"generation": 0.0} if r["startTime"] in noon and r["fuelType"] == "CCGT" else r for r in real["data"]]
     rows = [r for r in rows if r["startTime"] != "2023-03-25T18:00:00Z" or r["fuelType"] != "WIND"]
+    rows = [r | {"generation": None} if r["startTime"] == evening and r["fuelType"] == "COAL" else r for r in rows]
     replay.lists["/elexon/datasets/FUELHH"] = {"data": rows}
     outcome = fetch(replay, tmp_path, (SPRING[0], SPRING[0]))
     table = load(tmp_path)
     for name in ("carbon_intensity_mix_derived_g_per_kwh", "wind_mw"):
         gaps = table.index[table[name].isna()]
-        assert gaps.strftime("%H:%M").tolist() == ["12:00", "12:30", "18:00"]
+        assert gaps.strftime("%H:%M").tolist() == ["12:00", "12:30", "18:00", "20:00"]
     assert outcome.quirks["fuel_mix: dead reading, left out"] == 2
     assert table["demand_mw"].notna().all()
 

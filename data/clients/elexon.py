@@ -49,7 +49,7 @@ class FuelOutput(Row):
     settlement_period: int = Field(alias="settlementPeriod", ge=1, le=50)
     start: UtcInstant = Field(alias="startTime")
     fuel: str = Field(alias="fuelType")
-    output_mw: float = Field(alias="generation")
+    output_mw: float | None = Field(alias="generation")
 
 
 class DemandOutturn(Row):
@@ -69,7 +69,7 @@ class DemandForecast(Row):
     start: UtcInstant = Field(alias="startTime")
     published_at: UtcInstant = Field(alias="publishTime")
     boundary: str
-    demand_mw: float = Field(alias="demand")
+    demand_mw: float | None = Field(alias="demand")
 
 
 class WindForecast(Row):
@@ -77,7 +77,7 @@ class WindForecast(Row):
 
     start: UtcInstant = Field(alias="startTime")
     published_at: UtcInstant = Field(alias="publishTime")
-    output_mw: float = Field(alias="generation")
+    output_mw: float | None = Field(alias="generation")
 
 
 class Elexon(NamedTuple):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from data import splits
 from envs.scenario import EpisodeLength, History, Scenario
@@ -57,4 +57,5 @@ def manifest(
 
 def _settings(cfg: DictConfig, policy: str) -> dict[str, Any]:
     """What the configuration sets of a policy that is not learnt."""
-    return {key: value for key, value in cfg.env.policies.get(policy, {}).items() if not key.startswith("_")}
+    settings = OmegaConf.to_container(cfg.env.policies, resolve=True).get(policy, {})
+    return {key: value for key, value in settings.items() if not key.startswith("_")}

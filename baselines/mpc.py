@@ -1,14 +1,15 @@
 """Model predictive control: plan the forecast day as a linear program, do its first step, plan again."""
 
-import logging
 from collections.abc import Sequence
 from math import ceil
-from typing import Final, Self
+from typing import Self
 
 import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.battery_block import BatteryBlock
+from baselines.program import SOLVERS, Program
 from data.schema import PERIOD_H
 from envs.battery import QUARTER_PAST
 from envs.fields import Field, FloatArray, position, positions
@@ -17,55 +18,31 @@ from envs.single import SystemEnv
 from models.battery import Battery
 from models.settlement import Adders
 
-logger = logging.getLogger(__name__)
-
-# PIQP solves this problem fastest and Clarabel is the robust second; CVXPY's own default hits its iteration limit.
-SOLVERS: Final = ("PIQP", "CLARABEL")
-SOLVED: Final = (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
-
 
 class BatteryPlanner:
     """The battery's linear program over a fixed horizon, compiled once and then only fed numbers.
 
     Minimises price x energy + wear + network adders less the value of what is left, subject to the model's own
-    limits. Charging and discharging are separate variables, so the program is a relaxation: at negative prices it
-    may do both at once, and the difference is what is asked of the battery.
+    limits; see `baselines.battery_block`.
     """
 
-    def __init__(self, battery: Battery, adders: Adders, horizon: int = FORECAST_PERIODS) -> None:
+    def __init__(
+        self, battery: Battery, adders: Adders, horizon: int = FORECAST_PERIODS, solvers: Sequence[str] = SOLVERS
+    ) -> None:
         """Compile the program.
 
         Args:
             battery: The simulated battery's own parameters.
             adders: Costs beside the market price.
             horizon: Number of half-hours planned, the first of them whole or what is left of it.
+            solvers: CVXPY solvers, tried in turn.
         """
         self.battery, self.horizon = battery, horizon
-        self._energy_kwh = cp.Parameter()
+        self._block = BatteryBlock(battery, horizon)
         self._price = cp.Parameter(horizon)  # GBP/kWh
-        self._hours = cp.Parameter(horizon, nonneg=True)  # of each step; only in bounds, which keeps the program DPP
-        self._end_value = cp.Parameter(nonneg=True)  # GBP per stored kWh
-        charged_kwh, discharged_kwh = cp.Variable(horizon), cp.Variable(horizon)
-        stored_kwh = battery.charge_efficiency * charged_kwh - discharged_kwh / battery.discharge_efficiency
-        energy_kwh = self._energy_kwh + cp.cumsum(stored_kwh)
-        self._bought_kwh = charged_kwh - discharged_kwh
-        cost_gbp = (
-            self._price @ self._bought_kwh
-            + battery.wear_gbp_per_kwh * cp.sum(charged_kwh + discharged_kwh)
-            + adders.network_gbp_per_mwh / 1000.0 * cp.sum(charged_kwh)
-            - self._end_value * cp.sum(stored_kwh)  # the start is a constant; leaving it out keeps the program DPP
-        )
-        self._problem = cp.Problem(
-            cp.Minimize(cost_gbp),
-            [
-                charged_kwh >= 0.0,
-                charged_kwh <= battery.max_charge_kw * self._hours,
-                discharged_kwh >= 0.0,
-                discharged_kwh <= battery.max_discharge_kw * self._hours,
-                energy_kwh >= battery.min_fraction * battery.capacity_kwh,
-                energy_kwh <= battery.max_fraction * battery.capacity_kwh,
-            ],
-        )
+        network_gbp = adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._block.charged_kwh)
+        cost_gbp = self._price @ self._block.bought_kwh + network_gbp + self._block.cost_gbp
+        self._program = Program(cost_gbp, self._block.constraints, solvers)
 
     def plan_kw(
         self,
@@ -94,49 +71,35 @@ class BatteryPlanner:
                 f"a plan needs finite numbers; got energy {energy_kwh}, end value {end_value_gbp_per_mwh} and "
                 f"{int((~np.isfinite(price_gbp_per_mwh)).sum())} prices that are not"
             )
-        b = self.battery
-        # An interior-point solver needs an interior: exactly on the edge it still has one, beyond it there is none.
-        self._energy_kwh.value = float(
-            np.clip(energy_kwh, b.min_fraction * b.capacity_kwh, b.max_fraction * b.capacity_kwh)
-        )
+        self._block.feed(energy_kwh, end_value_gbp_per_mwh, first_h)
         self._price.value = price_gbp_per_mwh / 1000.0
-        self._end_value.value = max(end_value_gbp_per_mwh, 0.0) / 1000.0
-        hours = np.full(self.horizon, PERIOD_H)
-        hours[0] = first_h
-        self._hours.value = hours
-        for solver in SOLVERS:
-            try:
-                self._problem.solve(solver=solver)
-            except cp.SolverError as error:
-                logger.warning("%s failed: %s", solver, error)
-                continue
-            if self._problem.status in SOLVED and self._bought_kwh.value is not None:
-                return self._bought_kwh.value / hours
-            logger.warning("%s ended %s", solver, self._problem.status)
-        return np.zeros(self.horizon)
+        return self._block.power_kw if self._program.solve() else np.zeros(self.horizon)
 
 
 class MpcPolicy:
     """Rolling 24-hour plans on the observed price forecast."""
 
-    def __init__(self, battery: Battery, adders: Adders, fields: Sequence[Field]) -> None:
+    def __init__(
+        self, battery: Battery, adders: Adders, fields: Sequence[Field], solvers: Sequence[str] = SOLVERS
+    ) -> None:
         """Build the planner once.
 
         Args:
             battery: The simulated battery's own parameters.
             adders: Costs beside the market price.
             fields: Observation layout.
+            solvers: CVXPY solvers, tried in turn.
         """
-        self.planner = BatteryPlanner(battery, adders)
+        self.planner = BatteryPlanner(battery, adders, solvers=solvers)
         self._forecast = positions(fields, FORECAST_PREFIX)
         self._charge = position(fields, "charge_fraction")
         self._hours_left = position(fields, "hours_left_h")
         self._quarter_past = position(fields, QUARTER_PAST.name) if QUARTER_PAST in fields else None
 
     @classmethod
-    def for_env(cls, env: SystemEnv) -> Self:
+    def for_env(cls, env: SystemEnv, solvers: Sequence[str] = SOLVERS) -> Self:
         """For a battery environment: its battery, its adders, its observation layout."""
-        return cls(env.system.battery, env.system.adders, env.system.observation_fields)
+        return cls(env.system.battery, env.system.adders, env.system.observation_fields, solvers)
 
     def reset(self, seed: int) -> None:
         """Nothing to forget."""

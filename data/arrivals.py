@@ -57,6 +57,28 @@ REQUEST_PRIORITY: Final = 9
 SLA_GBP_PER_KWH_PRIORITY: Final = 0.05  # at priority 5 about a tenth of 1.5 GBP rent of a 0.6 kW GPU-hour (assumption)
 
 
+class ExpectedJobs(NamedTuple):
+    """What the generator draws on average: all that a planner may know of jobs that have not arrived.
+
+    Means over jobs are weighted by power.
+
+    Attributes:
+        arriving_kw: Mean power of the jobs that arrive in a period; times `weekly_rhythm` that of a certain hour.
+        still_running: Share of started power that runs for more than 0, 1, ... periods, (MAX_DURATION_PERIODS,).
+        urgent_share: Share that is due on arrival.
+        slack_h: Mean slack of the others.
+        job_kw: Mean power of a job.
+        day_sd: Standard deviation of a day's level over its mean.
+    """
+
+    arriving_kw: float
+    still_running: NDArray[np.float64]
+    urgent_share: float
+    slack_h: float
+    job_kw: float
+    day_sd: float
+
+
 class JobSource(NamedTuple):
     """Where the jobs of a site come from.
 
@@ -103,12 +125,11 @@ def generate_arrivals(
     day_rng, level_rng, count_rng, type_rng, size_rng, time_rng, terms_rng = np.random.default_rng(seed).spawn(7)
     local = pd.date_range(start, periods=periods, freq=PERIOD).tz_convert(LOCAL_TIME_ZONE)
     day = (local.tz_localize(None).normalize() - local[0].tz_localize(None).normalize()).days.to_numpy()
-    week_shape, day_shape = _rhythm(local)
     level = day_rng.gamma(DAY_SHAPE, 1.0 / DAY_SHAPE, day[-1] + 1)[day]
     level *= level_rng.gamma(PERIOD_SHAPE, 1.0 / PERIOD_SHAPE, periods)
-    gpu_periods = sum(w.share * np.dot(w.gpus, w.gpu_shares) * _mean_duration_periods(w) for w in WORKLOADS)
-    jobs_per_period = load_fraction * REFERENCE_GPUS / gpu_periods
-    arrival = np.repeat(np.arange(periods), count_rng.poisson(jobs_per_period * week_shape * day_shape * level))
+    gpu_periods = sum(w.share * np.dot(w.gpus, w.gpu_shares) * _still_running(w).sum() for w in WORKLOADS)
+    expected = load_fraction * REFERENCE_GPUS / gpu_periods * _rhythm(local)
+    arrival = np.repeat(np.arange(periods), count_rng.poisson(expected * level))
 
     kind = _choose(type_rng.random(len(arrival)), [w.share for w in WORKLOADS])
     size, spread = size_rng.random(len(arrival)), time_rng.standard_normal(len(arrival))
@@ -120,11 +141,31 @@ def generate_arrivals(
     return _with_terms(terms_rng, periods, arrival, gpus / REFERENCE_GPUS * capacity_kw, run_h, kind)
 
 
-def _rhythm(local: pd.DatetimeIndex) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weekly and daily shape of arrivals at local times, each of mean 1 over a week, shape (n,)."""
-    hour = (local.hour + local.minute / 60.0).to_numpy()
-    week_shape = np.where(local.day_of_week < 5, 1.0, WEEKEND_FRACTION) / ((5.0 + 2.0 * WEEKEND_FRACTION) / 7.0)
-    return week_shape, 1.0 + DAILY_AMPLITUDE * np.cos(2.0 * np.pi * (hour - PEAK_HOUR) / 24.0)
+def _rhythm(local: pd.DatetimeIndex) -> NDArray[np.float64]:
+    """`weekly_rhythm` at local times, shape (n,)."""
+    return weekly_rhythm((local.hour + local.minute / 60.0).to_numpy(), local.day_of_week >= 5)
+
+
+def weekly_rhythm(hour: NDArray[np.float64], weekend: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Expected arrivals over their weekly mean, by local hour and whether it is a weekend day."""
+    week_shape = np.where(weekend, WEEKEND_FRACTION, 1.0) / ((5.0 + 2.0 * WEEKEND_FRACTION) / 7.0)
+    return week_shape * (1.0 + DAILY_AMPLITUDE * np.cos(2.0 * np.pi * (hour - PEAK_HOUR) / 24.0))
+
+
+def expected_jobs(capacity_kw: float, load_fraction: float) -> ExpectedJobs:
+    """Means of `generate_arrivals` for a cluster of `capacity_kw` under `load_fraction`."""
+    gpus = np.array([w.share * np.dot(w.gpus, w.gpu_shares) for w in WORKLOADS])
+    squares = sum(w.share * np.dot(np.square(w.gpus), w.gpu_shares) for w in WORKLOADS)
+    weight = gpus / gpus.sum()
+    still_running = weight @ np.array([_still_running(w) for w in WORKLOADS])
+    return ExpectedJobs(
+        arriving_kw=load_fraction * capacity_kw / still_running.sum(),
+        still_running=still_running,
+        urgent_share=URGENT_SHARE,
+        slack_h=float(weight @ np.array([w.mean_slack_h for w in WORKLOADS])),
+        job_kw=capacity_kw / REFERENCE_GPUS * float(squares / gpus.sum()),
+        day_sd=DAY_SHAPE**-0.5,
+    )
 
 
 def load_requests(
@@ -163,7 +204,7 @@ def load_requests(
     costs = by_minute.reindex(range(whole.min(), minute.max())).fillna(0.0).to_numpy(np.float64)  # (minutes, services)
     drawn = np.random.default_rng(seed).integers(len(costs), size=(periods, PERIOD_MINUTES))
     local = pd.date_range(start, periods=periods, freq=PERIOD).tz_convert(LOCAL_TIME_ZONE)
-    level = np.prod(_rhythm(local), axis=0) * load_fraction * capacity_kw / (costs.sum(axis=1).mean() * PERIOD_MINUTES)
+    level = _rhythm(local) * load_fraction * capacity_kw / (costs.sum(axis=1).mean() * PERIOD_MINUTES)
     service_kw = (costs[drawn].sum(axis=1) * level[:, None]).ravel()  # (periods x services,)
     pieces = np.ceil(service_kw / (0.25 * capacity_kw)).astype(np.int64)
     arrival = np.repeat(np.repeat(np.arange(periods), costs.shape[1]), pieces)
@@ -276,11 +317,11 @@ def _whole_periods(run_h: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.clip(np.ceil(run_h / PERIOD_H), 1, MAX_DURATION_PERIODS).astype(np.int32)
 
 
-def _mean_duration_periods(w: Workload) -> float:
-    """Exact mean of the rounded and cut lognormal: the sum of P(X > h) over h below the cut; P(X > 0) is 1."""
+def _still_running(w: Workload) -> NDArray[np.float64]:
+    """Share of a kind's jobs that run for more than 0, 1, ... periods, exactly; its sum is their mean run time."""
     median = w.median_h / PERIOD_H
     tails = [0.5 - 0.5 * erf(log(h / median) / (w.log_sd * sqrt(2.0))) for h in range(1, MAX_DURATION_PERIODS)]
-    return 1.0 + sum(tails)
+    return np.array([1.0, *tails])
 
 
 def _choose(draws: NDArray[np.float64], shares: list[float] | tuple[float, ...]) -> NDArray[np.int64]:

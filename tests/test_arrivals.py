@@ -70,7 +70,7 @@ def test_the_expected_run_time_equals_its_average_over_many_draws():
     for w in arrivals.WORKLOADS:
         hours = w.median_h * np.exp(w.log_sd * rng.standard_normal(200_000))
         mean = np.clip(np.ceil(hours * 2.0), 1, arrivals.MAX_DURATION_PERIODS).mean()
-        assert arrivals._mean_duration_periods(w) == pytest.approx(mean, rel=0.01)
+        assert arrivals._still_running(w).sum() == pytest.approx(mean, rel=0.01)
 
 
 def test_arrivals_have_the_rhythm_and_the_bursts_they_were_given(year):

@@ -146,9 +146,9 @@ def test_a_price_that_is_not_a_number_is_refused():
         _planner().plan_kw(500.0, np.full(48, np.nan), 60.0)
 
 
-def test_when_every_solver_fails_the_plan_is_to_rest_and_the_reason_is_logged(caplog, monkeypatch):
-    monkeypatch.setattr("baselines.mpc.SOLVERS", ("MOSEK",))  # a solver that is not installed
-    plan_kw = _planner().plan_kw(500.0, np.linspace(20.0, 120.0, 48), 60.0)
+def test_when_every_solver_fails_the_plan_is_to_rest_and_the_reason_is_logged(caplog):
+    planner = BatteryPlanner(Battery(), Adders(), solvers=("MOSEK",))  # a solver that is not installed
+    plan_kw = planner.plan_kw(500.0, np.linspace(20.0, 120.0, 48), 60.0)
     assert (plan_kw == 0.0).all()
     assert "MOSEK" in caplog.text
 

@@ -1,0 +1,111 @@
+"""Model predictive control of the whole site: plan a day of everything together, do its first half-hour, plan again."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from baselines.program import SOLVERS
+from baselines.site_outlook import Expectations, SiteReader
+from baselines.site_planner import Plan, Prices, SitePlanner
+from data.arrivals import expected_jobs
+from data.schema import PERIOD_H
+from envs.fields import FloatArray
+from envs.single import SystemEnv
+from envs.site import WANTED_LEADS, SiteSystem
+from models.site import GATE_PERIODS
+
+
+class SiteMpcPolicy:
+    """Rolling plans of battery, hall, jobs, capacity and flexibility on what the observations show.
+
+    The plan decides all but one field of the action: flexibility is offered at no price, because the DSO pays the
+    clearing price to every offer and the site is small beside the rivals; how much is offered is planned.
+
+    Attributes:
+        planner: The program, with its counts of relaxed and of failed plans.
+    """
+
+    def __init__(
+        self,
+        system: SiteSystem,
+        horizon_h: float = 24.0,
+        prices: Prices | None = None,
+        expectations: Expectations | None = None,
+        solvers: Sequence[str] = SOLVERS,
+    ) -> None:
+        """Compile the program.
+
+        Args:
+            system: The site.
+            horizon_h: How far a plan reaches; beyond the 24 hours of the forecasts it repeats them.
+            prices: Of what the mean of the future does not show.
+            expectations: What neither parameters nor observations tell.
+            solvers: CVXPY solvers, tried in turn.
+
+        Raises:
+            ValueError: The horizon is shorter than the DSO's notice, or there is no solver.
+        """
+        self._system, self._expectations = system, expectations or Expectations()
+        self._jobs = expected_jobs(system.site.queue.capacity_kw, self._expectations.load_fraction)
+        self.planner = SitePlanner(
+            system.site, self._jobs, prices or Prices(), round(horizon_h / PERIOD_H), WANTED_LEADS, solvers
+        )
+        self.reset(0)
+
+    @classmethod
+    def for_env(
+        cls,
+        env: SystemEnv,
+        horizon_h: float = 24.0,
+        prices: dict[str, float] | None = None,
+        expectations: dict[str, float] | None = None,
+        solvers: Sequence[str] = SOLVERS,
+    ) -> Self:
+        """For a site environment; `prices` and `expectations` by name, what is left out is the default.
+
+        Raises:
+            ValueError: The environment is not a site, or a name is unknown.
+        """
+        if not isinstance(env.system, SiteSystem):
+            raise ValueError(f"this controller runs a SiteSystem, not a {type(env.system).__name__}")
+        for given, kind in ((prices, Prices), (expectations, Expectations)):
+            unknown = set(given or {}) - set(kind._fields)
+            if unknown:
+                raise ValueError(f"unknown settings {sorted(unknown)}; {kind.__name__} has {list(kind._fields)}")
+        chosen = Prices(**(prices or {})), Expectations(**(expectations or {}))
+        return cls(env.system, horizon_h, *chosen, solvers)
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode."""
+        self.planner.forget()
+        self._reader = SiteReader(self._system, self.planner, self._jobs, self._expectations)
+
+    def plan(self, observation: FloatArray) -> Plan:
+        """The whole plan behind `act`; each call takes the observation for the next period's."""
+        return self.planner.plan(self._reader.read(observation))
+
+    def act(self, observation: FloatArray) -> FloatArray:
+        """First half-hour of the plan as the seven fields of a site's action, shape (7,)."""
+        seen, plan = self._reader.scalars(observation), self.plan(observation)
+        battery, terms = self._system.site.battery, self._system.site.terms
+        power_kw = plan.power_kw[0]
+        offered_kw = plan.offered_kw[0] if seen["block_starts"] > 0.5 else 0.0
+        self._reader.offered(seen, min(offered_kw, seen["sellable_kw"]))
+        return np.array(
+            [
+                _share(power_kw, battery.max_charge_kw if power_kw > 0.0 else battery.max_discharge_kw),
+                _share(plan.start_kw[0], min(seen["free_kw"], seen["waiting_kw"])),
+                plan.setpoint_c[0],
+                plan.fan_fraction[0],
+                _share(offered_kw, seen["sellable_kw"]),
+                _share(plan.turn_down_kw[GATE_PERIODS], terms.max_offer_kw),
+                0.0,
+            ],
+            dtype=np.float32,
+        )
+
+
+def _share(part: float, whole: float) -> float:
+    """`part` over `whole`, -1 to 1; 0 of nothing."""
+    return min(max(part / whole, -1.0), 1.0) if whole > 0.0 else 0.0

@@ -1,0 +1,305 @@
+"""Planning the whole site: plans that the models can follow, always, and on nothing but what is published."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines.site_memory import Arrivals, Metered
+from baselines.site_mpc import SiteMpcPolicy
+from baselines.site_outlook import SiteReader
+from baselines.site_planner import Outlook, Prices, SitePlanner
+from baselines.site_rules import SiteRulePolicy
+from data.arrivals import expected_jobs, weekly_rhythm
+from data.calendar import LOCAL_TIME_ZONE
+from data.jobs import arrival_periods
+from data.publication import hide_unpublished
+from envs.fields import position
+from envs.scenario import Episode, History, Scenario
+from envs.single import SystemEnv
+from envs.site import SiteSystem
+from evaluation.rollout import play
+from models import battery as battery_model
+from models import cooling
+from models.hall import HallState
+from models.settlement import Adders
+
+N, LEADS = 48, 12
+
+
+@pytest.fixture(scope="module")
+def scenario(history):
+    return Scenario(history, "validation", "split")
+
+
+@pytest.fixture(scope="module")
+def system(scenario):
+    return SiteSystem(scenario)
+
+
+@pytest.fixture(scope="module")
+def planner(system):
+    return _planner(system.site)
+
+
+def _planner(site, solvers=("PIQP", "CLARABEL")):
+    return SitePlanner(site, expected_jobs(site.queue.capacity_kw, 0.55), Prices(), N, LEADS, solvers)
+
+
+def _outlook(**changes) -> Outlook:
+    """A summer day with a dear evening."""
+    hours = 0.5 * np.arange(N)
+    price = 80.0 + 40.0 * np.exp(-(((hours - 18.0) / 2.0) ** 2)) - 20.0 * np.exp(-(((hours - 4.0) / 3.0) ** 2))
+    usual = Outlook(
+        energy_kwh=500.0, hall=HallState(30.0, 32.0, 22.0), committed_kw=np.linspace(300.0, 0.0, N), waiting_kw=60.0,
+        due_kw=0.0, arriving_kw=np.full(N, 40.0), level_sd=np.full(N, 0.3), tenant_kw=100.0, to_auction=3,
+        sellable_kw=200.0, paid_gbp_per_kw=np.full(N, 0.6), sold_share=np.full(N, 0.8), sold_kw=(0.0, 0.0),
+        wanted_kw=np.where(np.arange(LEADS) >= 9, 1500.0, 0.0), deliverable_kw=np.full(LEADS, 480.0),
+        flexibility_gbp_per_mwh=np.full(LEADS, 170.0), wet_bulb_c=12.0 + 5.0 * np.sin(hours / 4.0),
+        import_gbp_per_mwh=price, end_gbp_per_mwh=90.0, stored_gbp_per_mwh=85.0,
+    )  # fmt: skip
+    return usual._replace(**changes)
+
+
+def test_the_battery_and_the_hall_can_follow_the_plan(system, planner):
+    """Its powers, set-points and fans, replayed through the models, give the trajectories that it promised."""
+    planner.forget()
+    now = _outlook()
+    for _ in range(4):  # each plan is linearised about the one before
+        plan = planner.plan(now)
+        planner._last = type(plan)(*(np.concatenate([v[:1], v[:-1]]) for v in plan))  # the same period is planned again
+    site, energy_kwh, state = system.site, now.energy_kwh, now.hall
+    for t in range(N):
+        energy_kwh, power_kw = battery_model.step(site.battery, energy_kwh, plan.power_kw[t], 0.5)
+        assert power_kw == pytest.approx(plan.power_kw[t], abs=0.5)
+        assert energy_kwh == pytest.approx(plan.energy_kwh[t], abs=1.0)
+        state, flows = cooling.step(
+            site.hall, site.chiller, state, plan.it_kw[t], now.wet_bulb_c[t], plan.setpoint_c[t],
+            plan.fan_fraction[t], 0.5,
+        )  # fmt: skip
+        assert state.mass_c == pytest.approx(plan.mass_c[t], abs=0.5)
+        assert flows.cooling_kw == pytest.approx(plan.cooling_kw[t], abs=4.0)
+        load_kw = site.terms.base_load_kw + plan.it_kw[t] + plan.cooling_kw[t]
+        assert plan.grid_kw[t] == pytest.approx(load_kw + plan.power_kw[t], abs=0.1)
+    assert (plan.running_kw + plan.tenant_kw <= planner.capacity_kw + 0.5).all()
+
+
+IMPOSSIBLE = {
+    "battery below its limit": {"energy_kwh": 20.0},
+    "battery above it": {"energy_kwh": 2000.0},
+    "hall too hot": {"hall": HallState(60.0, 65.0, 45.0)},
+    "hall off the scale": {"hall": HallState(500.0, 500.0, 500.0)},
+    "more promised than there is": {"committed_kw": np.full(N, 700.0), "tenant_kw": 238.0},
+    "jobs that cannot start in time": {"committed_kw": np.full(N, 590.0), "due_kw": 400.0, "tenant_kw": 0.0},
+}
+
+
+@pytest.mark.parametrize("state", sorted(IMPOSSIBLE))
+def test_an_impossible_state_gets_a_plan_and_is_counted(state, planner):
+    planner.forget()
+    relaxed, failed = planner.relaxed_plans, planner.failed_plans
+    plan = planner.plan(_outlook(**IMPOSSIBLE[state]))
+    assert all(np.isfinite(values).all() for values in plan)
+    assert planner.failed_plans == failed
+    assert planner.relaxed_plans == relaxed + 1
+
+
+def test_an_ordinary_state_is_not_counted(planner):
+    planner.forget()
+    relaxed = planner.relaxed_plans
+    planner.plan(_outlook())
+    assert planner.relaxed_plans == relaxed
+
+
+def test_sold_turn_down_that_cannot_be_delivered_still_gets_a_plan(planner):
+    planner.forget()
+    plan = planner.plan(_outlook(sold_kw=(300.0, 300.0), deliverable_kw=np.full(LEADS, -500.0)))
+    assert plan.turn_down_kw[:2] == pytest.approx(300.0, abs=0.1)
+    assert plan.power_kw[0] < -100.0  # what can be delivered is
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, N - 1), st.floats(1.0, 300.0))
+def test_a_higher_price_in_a_period_never_raises_its_import(period, rise):
+    planner = _shared_planner()
+    planner.forget()
+    before = planner.plan(_outlook())
+    dearer = _outlook().import_gbp_per_mwh.copy()
+    dearer[period] += rise
+    planner.forget()  # both are linearised about the same reference
+    after = planner.plan(_outlook(import_gbp_per_mwh=dearer))
+    assert after.grid_kw[period] <= before.grid_kw[period] + 0.5
+
+
+_PLANNERS: list[SitePlanner] = []
+
+
+def _shared_planner() -> SitePlanner:
+    if not _PLANNERS:
+        _PLANNERS.append(_planner(SiteSystem().site))
+    return _PLANNERS[0]
+
+
+def test_a_higher_payment_never_sells_less_and_a_worthless_one_nothing(planner):
+    sold = []
+    for paid in (0.0, 0.2, 0.4, 0.8):
+        planner.forget()
+        sold.append(planner.plan(_outlook(to_auction=0, paid_gbp_per_kw=np.full(N, paid))).tenant_kw[0])
+    assert sold[0] == pytest.approx(0.0, abs=0.1)
+    assert (np.diff(sold) >= -0.5).all()
+    assert sold[-1] > 100.0
+
+
+def test_a_longer_queue_never_sells_more(planner):
+    sold = []
+    for waiting_kw in (0.0, 200.0, 1000.0, 3000.0):
+        planner.forget()
+        sold.append(planner.plan(_outlook(to_auction=0, waiting_kw=waiting_kw)).tenant_kw[0])
+    assert (np.diff(sold) <= 0.5).all()
+    assert sold[-1] == pytest.approx(0.0, abs=0.5)
+
+
+def test_two_solvers_agree_on_the_plan_s_cost(system):
+    costs = []
+    for solver in ("PIQP", "CLARABEL"):
+        one = _planner(system.site, (solver,))
+        one.plan(_outlook())
+        costs.append(one.cost_gbp)
+    assert costs[0] == pytest.approx(costs[1], rel=1e-4)
+
+
+def test_without_a_solver_the_site_rests_and_the_reason_is_logged(scenario, caplog):
+    env = SystemEnv(SiteSystem(scenario))
+    policy = SiteMpcPolicy.for_env(env, solvers=["MOSEK"])  # a solver that is not installed
+    observation, _ = env.reset(seed=0)
+    action = policy.act(observation)
+    assert env.action_space.contains(action)
+    assert action[[0, 1, 4, 5]] == pytest.approx(0.0)
+    assert policy.planner.failed_plans == 1
+    assert "MOSEK" in caplog.text
+
+
+def test_a_failed_solver_is_stood_in_for_by_the_last_plan_a_period_later(system, monkeypatch):
+    planner = _planner(system.site)
+    good = planner.plan(_outlook())
+    monkeypatch.setattr(planner._program, "_solvers", ("MOSEK",))
+    stand_in = planner.plan(_outlook())
+    np.testing.assert_array_equal(stand_in.power_kw[:-1], good.power_kw[1:])
+    np.testing.assert_array_equal(planner.plan(_outlook()).setpoint_c[:-2], good.setpoint_c[2:])
+
+
+def test_a_number_that_is_not_one_is_refused(planner):
+    with pytest.raises(ValueError, match="energy_kwh"):
+        planner.plan(_outlook(energy_kwh=float("nan")))
+
+
+@pytest.mark.parametrize("wrong", [{"horizon_h": 2.0}, {"solvers": []}, {"prices": {"latte": 1.0}}])
+def test_wrong_settings_are_refused(wrong, system):
+    with pytest.raises(ValueError, match=r"horizon|solvers|latte"):
+        SiteMpcPolicy.for_env(SystemEnv(system), **wrong)
+
+
+class _Corrupted:
+    """The same site and history in which all that becomes known from a period on is another."""
+
+    PERIODS: ClassVar[int] = 20
+
+    def __init__(self, table, forecaster):
+        system = SiteSystem(Scenario(History(table, forecaster), "validation", "split"))
+        self.first = system.scenario.episodes[0].first + 1
+        known = hide_unpublished(table, self.first + self.PERIODS)
+        self.system = SiteSystem(Scenario(History(known, forecaster), "validation", "split"))
+        self.truth, out, now = system, self.system.outside, self.first + self.PERIODS
+        later = arrival_periods(out.jobs) > now
+        out.jobs.rows["power_kw"][later] *= 0.5
+        out.tenant_gbp_per_kw[now // 8 + 1 :] *= 3.0
+        out.rival_gbp_per_mwh[now:] *= 0.1
+        out.series[now + 48 :, 5] = 0.0  # wanted: published a day ahead
+
+
+def test_no_decision_rests_on_what_is_not_known(table, forecaster):
+    """A whole history of decisions, all on published values, the last at the edge of what is known."""
+    pair = _Corrupted(table, forecaster)
+    taken = []
+    for system in (pair.truth, pair.system):
+        env = SystemEnv(system)
+        system.scenario.episodes = [Episode(pair.first, pair.first + 400)]
+        policy = SiteMpcPolicy.for_env(env)
+        observation, _ = env.reset(seed=0)
+        actions = []
+        for _ in range(pair.PERIODS + 1):
+            actions.append(policy.act(observation))
+            observation, *_ = env.step(actions[-1])
+        taken.append(actions)
+    np.testing.assert_array_equal(*taken)
+
+
+def test_the_remembered_baseline_is_the_one_that_settles(scenario):
+    env = SystemEnv(SiteSystem(scenario))
+    fields = env.system.observation_fields
+    at = {name: position(fields, name) for name in ("grid_kw", "sold_now_kw", "baseline_kw")}
+    metered = Metered(env.system.site.baseline, env.system.expected_kw)
+    rule = SiteRulePolicy.for_env(env, flexibility_fraction=0.5, flexibility_price_gbp_per_mwh=0.0)
+    observation, _ = env.reset(seed=0)
+    sold = 0
+    for _ in range(300):
+        metered.see(float(observation[at["grid_kw"]]), float(observation[at["sold_now_kw"]]))
+        assert metered.ahead(1)[0] == pytest.approx(float(observation[at["baseline_kw"]]), abs=0.01)
+        sold += observation[at["sold_now_kw"]] > 0.0
+        observation, *_ = env.step(rule.act(observation))
+    assert sold > 3
+
+
+def test_what_arrived_today_is_read_off_the_queue(scenario):
+    """Against the jobs themselves, day by day, while the site is busy with tenants too."""
+    env = SystemEnv(SiteSystem(scenario))
+    rule = SiteRulePolicy.for_env(env, capacity_fraction=0.7)
+    policy = SiteMpcPolicy.for_env(env)
+    reader = SiteReader(env.system, policy.planner, policy._jobs, policy._expectations)
+    jobs, times = env.system.outside.jobs, env.system.scenario.timestamps
+    arrived_kw = np.bincount(arrival_periods(jobs), weights=jobs.rows["power_kw"], minlength=len(times))
+    local = times.tz_convert(LOCAL_TIME_ZONE)
+    usual_kw = expected_jobs(env.system.site.queue.capacity_kw, 0.55).arriving_kw * weekly_rhythm(
+        local.hour.to_numpy() + local.minute.to_numpy() / 60.0, local.day_of_week >= 5
+    )
+    observation, _ = env.reset(seed=0)
+    levels, true = [], []
+    for _ in range(48 * 14):
+        t = int(env.lanes[0]["period"])
+        reader.read(observation)
+        if local[t].hour == 21 and local[t].minute == 0:
+            day = slice(t - 42 + 1, t + 1)
+            levels.append(reader._arrivals.ahead(np.array([True]))[0][0])
+            true.append(arrived_kw[day].sum() / usual_kw[day].sum())
+        observation, *_ = env.step(rule.act(observation))
+    assert len(levels) == 14
+    assert np.corrcoef(levels, true)[0, 1] > 0.9
+    assert np.mean(levels) == pytest.approx(np.mean(true), abs=0.1)
+
+
+def test_a_quiet_day_and_a_busy_day_move_the_level_apart():
+    jobs = expected_jobs(600.0, 0.55)
+    level = {}
+    for name, factor in (("quiet", 0.3), ("busy", 2.0)):
+        arrivals, running_kw = Arrivals(jobs, 600.0), 100.0
+        for t in range(20):  # nothing starts, nothing ends
+            arrivals.see(t * factor * 40.0, 600.0 - running_kw, running_kw, 0.0, running_kw, 40.0, new_day=False)
+        level[name] = arrivals.ahead(np.array([True, False]))
+    assert level["quiet"][0][0] < 0.9 < 1.1 < level["busy"][0][0]
+    assert level["busy"][0][1] == 1.0  # tomorrow is another day
+    assert level["busy"][1][0] < level["busy"][1][1]
+
+
+def test_the_plan_beats_the_rules_over_three_days(scenario):
+    first = scenario.episodes[0].first
+    values = {}
+    for name in ("mpc", "rules"):
+        env = SystemEnv(SiteSystem(scenario, adders=Adders(carbon_gbp_per_tonne=60.0)))
+        env.system.scenario.episodes = [Episode(first, first + 144)]
+        policy = (
+            SiteMpcPolicy.for_env(env) if name == "mpc" else SiteRulePolicy.for_env(env, "mpc", capacity_fraction=0.5)
+        )
+        values[name] = play(env, policy, 0)["reward_gbp"].sum()
+    assert values["mpc"] > values["rules"]

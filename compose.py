@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data import splits
 from envs.scenario import EpisodeLength, History, Scenario
+from envs.single import SystemEnv
 from envs.system import System
 from forecasting.forecast import Forecaster
 
@@ -31,6 +32,12 @@ def system_for(
     return instantiate(cfg.env.system)(scenario=Scenario(history, split, episode), **changes)
 
 
+def fitted(cfg: DictConfig, policy: str, env: SystemEnv) -> dict[str, Any]:
+    """What a policy that is not learnt by trial takes from the training split, JSON-ready; most take nothing."""
+    built = instantiate(cfg.env.policies[policy])(env)
+    return built.fitted() if hasattr(built, "fitted") else {}
+
+
 def manifest(
     cfg: DictConfig,
     name: str,
@@ -39,15 +46,16 @@ def manifest(
     forecaster: Forecaster,
     scores: dict[str, Any],
     origin: dict[str, Any],
+    settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe a policy for `agents.bundle.write_bundle`."""
+    """Describe a policy for `agents.bundle.write_bundle`; `settings` come on top of those in the configuration."""
     return {
         "name": name,
         "policy": policy,
         "env": cfg.env.id,
         "observation_fields": [f.name for f in system.observation_fields],
         "action_fields": [f.name for f in system.action_fields],
-        "settings": _settings(cfg, policy),
+        "settings": {**_settings(cfg, policy), **(settings or {})},
         "system": system.parameters(),
         "forecaster": forecaster._asdict(),
         "scores": scores,

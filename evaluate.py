@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents.bundle import OnnxPolicy, write_bundle
 from agents.found import Learnt, learnt_policies
-from compose import history_and_forecaster, manifest, system_for
+from compose import fitted, history_and_forecaster, manifest, system_for
 from data.schema import PERIOD_MINUTES
 from envs.single import SystemEnv
 from evaluation.backtest import ORACLE, Run, score, winner
@@ -53,7 +53,8 @@ def main(cfg: DictConfig) -> None:
     }
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
     kind = best["policy"] if network is None else "onnx"
-    described = manifest(cfg, best["policy"], kind, system, forecaster, chosen, origin)
+    taken = {} if network else fitted(cfg, best["policy"], envs[cfg.splits[0]])
+    described = manifest(cfg, best["policy"], kind, system, forecaster, chosen, origin, taken)
     write_bundle(folder / "winner", described, network)
     served = Path(cfg.reports) / "winners" / cfg.env.name
     shutil.copytree(folder / "winner", served, dirs_exist_ok=True)

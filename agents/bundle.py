@@ -56,7 +56,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Read and check a bundle's description.
 
     Returns:
-        Keys `format`, `name`, `policy` ("onnx", "mpc", "rule" or "idle"), `env`, `observation_fields`,
+        Keys `format`, `name`, `policy` ("onnx", or the name of a baseline), `env`, `observation_fields`,
         `action_fields`, `system` (parameters), `forecaster` (parameters), `scores`, `provenance`.
 
     Raises:

@@ -35,6 +35,8 @@ POLICIES: Final[dict[str, str]] = {
     "rule": "buys when the price looks cheap against the coming day and sells when it looks dear",
     "greedy": "sorts jobs by priority and takes the best slots that fit",
     "mpc": "optimises the next 24 hours on the price forecast, does the first step, then plans again",
+    "dp": "makes the same plan as mpc by dynamic programming",
+    "stochastic_dp": "plans with how its own view of the price will change; fitted on the training split",
     "mpc_scenario": "optimises over several price paths at once",
     "ppo": "a neural network trained by reinforcement learning (proximal policy optimisation)",
     "ema": "trades the crossing of two moving averages",

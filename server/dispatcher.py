@@ -12,8 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from agents.bundle import MANIFEST, NETWORK, OnnxPolicy, check_layout, read_manifest
+from baselines.dp import DpPolicy, StochasticDpPolicy
 from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
+from baselines.price_chain import PriceChain
 from baselines.rule import RulePolicy
 from data.calendar import PERIOD
 from data.schema import PERIOD_H, PERIOD_MINUTES
@@ -48,9 +50,18 @@ class Site(NamedTuple):
 
 
 # A closed table: a bundle names a kind, never code.
-POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, float]], Policy]]] = {
+POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, Any]], Policy]]] = {
     "onnx": lambda folder, site, settings: OnnxPolicy(folder / NETWORK),
     "mpc": lambda folder, site, settings: MpcPolicy(site.battery, site.adders, site.observation_fields),
+    "dp": lambda folder, site, settings: DpPolicy(site.battery, site.adders, site.observation_fields, **settings),
+    "stochastic_dp": lambda folder, site, settings: StochasticDpPolicy(
+        site.battery,
+        site.adders,
+        site.observation_fields,
+        [PriceChain.from_json(chain) for chain in settings["chains"]],
+        settings["spread_fraction"],
+        settings["points"],
+    ),
     "rule": lambda folder, site, settings: RulePolicy(site.observation_fields, **settings),
     "idle": lambda folder, site, settings: IdlePolicy(len(BatterySystem.action_fields)),
 }

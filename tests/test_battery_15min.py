@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.dp import DpPolicy, StochasticDpPolicy
 from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
 from baselines.oracle import OraclePolicy, perfect_foresight
@@ -23,7 +24,14 @@ from models import battery as model
 from models.battery import Battery
 from models.settlement import Adders, adders_gbp, energy_gbp
 
-POLICIES = {"idle": IdlePolicy, "random": RandomPolicy, "rule": RulePolicy, "mpc": MpcPolicy}
+POLICIES = {
+    "idle": IdlePolicy,
+    "random": RandomPolicy,
+    "rule": RulePolicy,
+    "mpc": MpcPolicy,
+    "dp": DpPolicy,
+    "stochastic_dp": StochasticDpPolicy,
+}
 ADDERS = Adders(network_gbp_per_mwh=12.0, carbon_gbp_per_tonne=60.0)
 SMALL = Battery(capacity_kwh=400.0)  # 250 kW fills it within two hours, so that limits bind often
 SHARES = st.floats(-1.0, 1.0, width=32)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.dp import DpPolicy, StochasticDpPolicy
 from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
 from baselines.oracle import OraclePolicy, perfect_foresight
@@ -24,7 +25,14 @@ from models import battery as model
 from models.battery import Battery
 from models.settlement import Adders
 
-POLICIES = {"idle": IdlePolicy, "random": RandomPolicy, "rule": RulePolicy, "mpc": MpcPolicy}
+POLICIES = {
+    "idle": IdlePolicy,
+    "random": RandomPolicy,
+    "rule": RulePolicy,
+    "mpc": MpcPolicy,
+    "dp": DpPolicy,
+    "stochastic_dp": StochasticDpPolicy,
+}
 ADDERS = Adders(network_gbp_per_mwh=12.0, carbon_gbp_per_tonne=60.0)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import serve
 from agents.bundle import write_bundle
 from agents.ppo import PpoTrainer
+from baselines.price_chain import PriceChain
 from data.publication import hide_unpublished
 from data.synthetic import generate
 from envs.battery import BatterySystem
@@ -86,10 +87,21 @@ def bundle(systems, forecaster, tmp_path_factory):
             "system": {"battery": system.battery._asdict(), "adders": system.adders._asdict()},
             "forecaster": forecaster._asdict(),
             "scores": {},
+            "settings": _settings(kind, system),
         }
         return write_bundle(folder, {**manifest, **changes}, network)
 
     return write
+
+
+def _settings(kind, system):
+    if kind != "stochastic_dp":
+        return {}
+    history = system.scenario.history  # what it is fitted on makes no difference here
+    price = history.market.imbalance_price_gbp_per_mwh
+    shown = history.price_information_twice[: 1 if system.decision_minutes == 30 else 2]
+    chains = [PriceChain.fit(each[: price.size], price).as_json() for each in shown]
+    return {"chains": chains, "spread_fraction": 0.5, "points": 61}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +145,7 @@ def only_problem(answer, status=422):
 
 
 @pytest.mark.parametrize("minutes", [30, 15])
-@pytest.mark.parametrize("kind", ["onnx", "mpc", "rule", "idle"])
+@pytest.mark.parametrize("kind", ["onnx", "mpc", "dp", "stochastic_dp", "rule", "idle"])
 def test_live_equals_simulation(kind, minutes, bundle, systems, table):
     dispatcher = Dispatcher.from_bundle(bundle(kind, minutes))
     policy = dispatcher._policy

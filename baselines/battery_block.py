@@ -17,6 +17,7 @@ class BatteryBlock:
         bought_kwh: Exchanged with the grid, charging positive, shape (horizon,).
         charged_kwh: Its charging part.
         energy_kwh: Stored at the end of each step, shape (horizon,).
+        wear_gbp: Ageing cost.
         cost_gbp: Wear, less the worth of what is in store at the end.
         constraints: Limits of power and energy.
     """
@@ -32,8 +33,8 @@ class BatteryBlock:
         self.energy_kwh = cp.Variable(horizon)  # a variable and not a sum: the program stays sparse
         stored_kwh = battery.charge_efficiency * self.charged_kwh - discharged_kwh / battery.discharge_efficiency
         self.bought_kwh = self.charged_kwh - discharged_kwh
-        wear_gbp = battery.wear_gbp_per_kwh * cp.sum(self.charged_kwh + discharged_kwh)
-        self.cost_gbp = wear_gbp - self._end_value * self.energy_kwh[-1]
+        self.wear_gbp = battery.wear_gbp_per_kwh * cp.sum(self.charged_kwh + discharged_kwh)
+        self.cost_gbp = self.wear_gbp - self._end_value * self.energy_kwh[-1]
         self.constraints = [
             self.energy_kwh[0] == self._start_kwh + stored_kwh[0],
             self.energy_kwh[1:] == self.energy_kwh[:-1] + stored_kwh[1:],

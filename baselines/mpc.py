@@ -2,21 +2,31 @@
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Self
+from typing import Any, Final, Self
 
 import cvxpy as cp
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from baselines.battery_block import BatteryBlock
 from baselines.program import SOLVERS, Program
+from baselines.scenario_planner import ScenarioPlanner
 from data.schema import PERIOD_H
 from envs.battery import QUARTER_PAST
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.single import SystemEnv
+from models import battery as battery_model
 from models.battery import Battery
 from models.settlement import Adders
+
+Floats = NDArray[np.float64]
+
+PRICE: Final = "price_gbp_per_mwh"
+PERCENTILE: Final = f"{PRICE}_p"
+REQUIRED_STATE: Final = "charge_fraction"
+OPTIONAL_STATE: Final = "end_value_gbp_per_mwh"
 
 
 class BatteryPlanner:
@@ -120,3 +130,119 @@ class MpcPolicy:
         power_kw = self.plan_kw(observation)[0]
         b = self.planner.battery
         return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)
+
+
+class MPCController:
+    """Plans a battery 24 hours ahead, wear included, under one or several price paths.
+
+    Attributes:
+        battery: What is planned for; `update_constraints` changes it.
+        failed_plans: Calls for which no solver found a plan and the battery was to rest.
+    """
+
+    def __init__(
+        self, battery: Battery | None = None, adders: Adders | None = None, solvers: Sequence[str] = SOLVERS
+    ) -> None:
+        """Choose the battery, the default site's if not given, and costs beside the price.
+
+        Raises:
+            ValueError: A parameter of the battery is out of range.
+        """
+        self.battery, self._adders = battery_model.checked(battery or Battery()), adders or Adders()
+        self._solvers, self.failed_plans = tuple(solvers), 0
+        self._planners: dict[int, ScenarioPlanner] = {}
+
+    def optimize_horizon(self, forecast: pd.DataFrame, current_state: dict[str, float]) -> dict[str, Any]:
+        """The cheapest plan for the next 24 hours.
+
+        Args:
+            forecast: One row per half-hour from now; of 48 or more the first 48 count. `price_gbp_per_mwh` is the
+                expected price. Columns `price_gbp_per_mwh_p05`, `_p50`, ... are percentiles: with them, each is a price
+                path, as likely as the percentiles next to it leave it, and the plan is the best against all of them.
+            current_state: `charge_fraction`, stored energy over capacity, 0 to 1; a reading outside the battery's band
+                is taken as its edge. Optionally `end_value_gbp_per_mwh`, the worth of a stored MWh after the 24 hours;
+                without it the mean price of each path, less the loss of discharging.
+
+        Returns:
+            `power_kw`: grid power of every half-hour, charging positive, list of 48; the first is to be done, the later
+            ones are means over the paths. `charge_fraction`: at the end of each. `expected_cost_gbp`: energy, network
+            and wear, less the worth of what is left. `wear_gbp`: its part of that. `paths`: how many were planned for.
+            `solved`: False if no solver found a plan, and the battery is to rest.
+
+        Raises:
+            ValueError: A column or key is missing or unknown, too few rows, or a number that is not finite.
+        """
+        prices, weight = _paths(forecast)
+        charge_fraction = _state(current_state)
+        b = self.battery
+        left = current_state.get(OPTIONAL_STATE)
+        worth = prices.mean(axis=1) * b.discharge_efficiency if left is None else np.full(weight.size, float(left))
+        if weight.size not in self._planners:
+            self._planners[weight.size] = ScenarioPlanner(b, self._adders, weight.size, self._solvers)
+        energy_kwh = charge_fraction * b.capacity_kwh
+        found = self._planners[weight.size].plan(energy_kwh, prices, weight, worth)
+        solved = found is not None
+        if found is None:
+            self.failed_plans += 1
+            rest = np.zeros((weight.size, FORECAST_PERIODS))
+            found = rest, rest + energy_kwh, np.zeros(weight.size)
+        power_kw, stored_kwh, wear_gbp = found
+        bought_kwh = PERIOD_H * power_kw
+        network_gbp = self._adders.network_gbp_per_mwh / 1000.0 * np.maximum(bought_kwh, 0.0).sum(axis=1)
+        held_gbp = np.maximum(worth, 0.0) * stored_kwh[:, -1] / 1000.0
+        cost_gbp = (prices * bought_kwh).sum(axis=1) / 1000.0 + network_gbp + wear_gbp - held_gbp
+        return {
+            "power_kw": (weight @ power_kw).tolist(),
+            "charge_fraction": (weight @ stored_kwh / b.capacity_kwh).tolist(),
+            "expected_cost_gbp": float(weight @ cost_gbp),
+            "wear_gbp": float(weight @ wear_gbp),
+            "paths": int(weight.size),
+            "solved": solved,
+        }
+
+    def update_constraints(self, new_constraints: dict[str, float]) -> None:
+        """Change limits or costs of the battery: any field of `models.battery.Battery`, by name.
+
+        Raises:
+            ValueError: A name is unknown or a value out of range; nothing has changed then.
+        """
+        unknown = set(new_constraints) - set(Battery._fields)
+        if unknown:
+            raise ValueError(f"unknown constraints {sorted(unknown)}; allowed are {list(Battery._fields)}")
+        self.battery = battery_model.checked(self.battery._replace(**new_constraints))
+        self._planners.clear()
+
+
+def _paths(forecast: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Price paths, shape (paths, FORECAST_PERIODS), and their probabilities."""
+    percentiles = {c: c.removeprefix(PERCENTILE) for c in forecast.columns if str(c).startswith(PERCENTILE)}
+    bad = [c for c, digits in percentiles.items() if not (digits.isdigit() and 0 < int(digits) < 100)]
+    if bad:
+        raise ValueError(f"cannot read the percentile of {bad}; name columns {PERCENTILE}05, {PERCENTILE}50, ...")
+    if PRICE not in forecast.columns and not percentiles:
+        raise ValueError(f"the forecast lacks {PRICE!r}; it has {list(forecast.columns)}")
+    if len(forecast) < FORECAST_PERIODS:
+        raise ValueError(f"the forecast has {len(forecast)} rows; give the next {FORECAST_PERIODS} half-hours or more")
+    columns = sorted(percentiles, key=lambda c: int(percentiles[c])) or [PRICE]
+    prices = forecast[columns].to_numpy(np.float64)[:FORECAST_PERIODS].T
+    if not np.isfinite(prices).all():
+        raise ValueError(f"{int((~np.isfinite(prices)).sum())} prices of the next 24 hours are not finite numbers")
+    levels = np.array([int(percentiles[c]) / 100.0 for c in columns]) if percentiles else np.array([0.5])
+    edges = np.concatenate([[0.0], 0.5 * (levels[1:] + levels[:-1]), [1.0]])
+    return prices, np.diff(edges)
+
+
+def _state(current_state: dict[str, float]) -> float:
+    """The state of charge of a checked state."""
+    unknown = set(current_state) - {REQUIRED_STATE, OPTIONAL_STATE}
+    if unknown or REQUIRED_STATE not in current_state:
+        raise ValueError(
+            f"the state has the keys {sorted(current_state)}; {REQUIRED_STATE!r} is needed, {OPTIONAL_STATE!r} allowed"
+        )
+    for name, value in current_state.items():
+        if not np.isfinite(value):
+            raise ValueError(f"{name} is {value}; give a finite number")
+    charge_fraction = float(current_state[REQUIRED_STATE])
+    if not 0.0 <= charge_fraction <= 1.0:
+        raise ValueError(f"charge_fraction is {charge_fraction}; 0 to 1 is allowed, a share and not a percentage")
+    return charge_fraction

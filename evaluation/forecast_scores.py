@@ -41,6 +41,11 @@ class Losses(NamedTuple):
     below: NDArray[np.bool_]
     inside: NDArray[np.bool_]
 
+    def rows(self, rows: slice) -> "Losses":
+        """Those of some rows."""
+        parts = (self.pinball[rows], self.crps[rows], self.absolute[rows], self.square[rows])
+        return Losses(*parts, below=self.below[rows], inside=self.inside[rows])
+
 
 def losses(forecast: Forecast, truth: Array) -> Losses:
     """Losses of forecasts.

@@ -101,7 +101,7 @@ def train(
         for past, future, target in _batches(sequences, targets, drawn):
             loss = _pinball(network(past, future), target)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
             optimiser.step()
         network.eval()

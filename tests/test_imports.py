@@ -31,6 +31,8 @@ CONFINED = {
     "cvxpy": {"baselines"},
     "onnxruntime": {"agents", "forecasting"},
     "prophet": {"forecasting"},
+    "lightgbm": {"forecasting"},
+    "sklearn": {"forecasting"},
     "sqlalchemy": {"dispatch", "server"},
     "alembic": {"dispatch"},
     "cryptography": {"dispatch", "server"},

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -166,7 +167,7 @@ def summary(outcome: Outcome, console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line entry point; 0 if everything was had, else 1."""
+    """Command line entry point; 0 if everything was had or `--follow` was interrupted, else 1."""
     parser = argparse.ArgumentParser(prog="python -m data.download", description=__doc__)
     parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="first settlement date")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, help="last settlement date; today by default")
@@ -175,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console, urls = Console(), Endpoints.from_environment()
     if given.follow:
-        return asyncio.run(_follow(given.output, given.first, urls, console))
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_follow(given.output, given.first, urls, console))
+        return 0
     outcome = asyncio.run(
         update(given.output, given.first, given.last or datetime.now(ZONE).date(), urls, console=console)
     )
@@ -183,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if outcome.failed else 0
 
 
-async def _follow(folder: Path, first: date, urls: Endpoints, console: Console) -> int:
+async def _follow(folder: Path, first: date, urls: Endpoints, console: Console) -> None:
     while True:
         tomorrow = datetime.now(ZONE).date() + timedelta(days=1)
         outcome = await update(folder, first, tomorrow, urls)

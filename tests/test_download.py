@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from data.clients.transport import Patience
 from data.load import FILE_NAME, load
 from data.parts import Parts, atomic
 from data.schema import COLUMNS
-from data.sources import SOURCES, forecast_cutoff, midnight
+from data.sources import SOURCES, ZONE, forecast_cutoff, midnight
 from data.synthetic import generate
 from tests.conftest import ROOT
 from tests.replay import Replay, Trouble, as_published, serving
@@ -175,6 +176,30 @@ def test_following_shows_tomorrow_as_far_as_it_is_known(replay, truth, tmp_path)
     fetch(replay, tmp_path, (today, tomorrow), morning + timedelta(minutes=5))
     assert replay.count("WINDFOR") == asked, "a forecast that was just fetched is not asked for again"
     assert replay.count(f"system-prices/{tomorrow}") == 0
+
+
+def test_following_writes_the_table_of_today_and_ends_when_interrupted(tmp_path):
+    today = datetime.now(UTC).date()
+    found = Replay(as_published(generate(str(today - timedelta(days=3)), str(today + timedelta(days=3)), seed=8)))
+    with serving(found) as urls:
+        environment = {f"GRIDPILOT_{name.upper()}_URL": url for name, url in urls._asdict().items()}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data.download", "--follow", "--from", str(today), "--output", str(tmp_path)],
+            cwd=ROOT,
+            env=os.environ | environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert re.fullmatch(r"\d\d:\d\d:\d\d UTC: \d+ parts fetched, 0 failed\n", process.stdout.readline())
+            table = load(tmp_path)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+    assert process.returncode == 0
+    assert table.index[-1] == midnight(datetime.now(ZONE).date(), 2) - timedelta(minutes=30), (
+        "up to the end of tomorrow"
+    )
 
 
 def test_a_forecast_that_its_service_forgets_is_kept(replay, truth, tmp_path):

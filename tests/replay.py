@@ -98,14 +98,12 @@ def system_prices(server, query, day):
 def market_index(server, query):
     low, high = (pd.Timestamp(query[name]) for name in ("from", "to"))
     data = []
-    for start, row in zip(server.table.index, server.table.itertuples(), strict=True):
-        if low <= start <= high:  # both ends count
-            price = value(row.market_index_price_gbp_per_mwh)
-            apx = {"dataProvider": "APXMIDP", "price": price or 0.0, "volume": 0.0 if price is None else 1234.5}
-            data += [
-                label(row, start) | apx,
-                label(row, start) | {"dataProvider": "N2EXMIDP", "price": 0.0, "volume": 0.0},
-            ]
+    asked = server.table.loc[low:high]  # both ends count
+    for start, row in zip(asked.index, asked.itertuples(), strict=True):
+        price = value(row.market_index_price_gbp_per_mwh)
+        apx = {"dataProvider": "APXMIDP", "price": price or 0.0, "volume": 0.0 if price is None else 1234.5}
+        none = {"dataProvider": "N2EXMIDP", "price": 0.0, "volume": 0.0}
+        data += [label(row, start) | apx, label(row, start) | none]
     return {"metadata": {"datasets": ["MID"]}, "data": data}
 
 
@@ -155,8 +153,8 @@ def issues(day):
 def forecast(server, query, kind):
     low, high = (pd.Timestamp(query[f"publishDateTime{end}"]) for end in ("From", "To"))
     data = []
-    days = {d for d in server.table["date"] if any(low <= at <= high for at, _ in issues(d))}
-    for day in sorted(days):
+    near = server.rows(f"{low:%Y-%m-%d}", f"{high + timedelta(days=2):%Y-%m-%d}")["date"].unique()
+    for day in near:
         rows = server.rows(day, day)
         for at, error in issues(day):
             for start, row in zip(rows.index, rows.itertuples(), strict=True):

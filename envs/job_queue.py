@@ -110,6 +110,7 @@ class JobQueueSystem:
         self.position_kw = expected_kw if position_kw is None else float(position_kw)
         if not abs(self.position_kw) < float("inf"):
             raise ValueError(f"position_kw is {position_kw}; give a finite number of kW, or null for the expected load")
+        self.added_fraction: float = _added_fraction(self.cluster)
         self._end_cost_gbp_per_mwh = _end_cost_gbp_per_mwh(self.scenario.market, self.adders)
         self.action_fields = tuple(
             Field(f"start_slot_{slot:02d}", 0.0, 1.0, f"above 0.5 starts the job in slot {slot}, if it fits")

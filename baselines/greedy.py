@@ -12,12 +12,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from baselines.queue_rules import queue_of, slot_positions
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, FlexOffer, JobMetadata, PricePoint, ScheduledJob
 from data.schema import PERIOD_H
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
-from envs.job_queue import COMMITTED_LEADS, JobQueueSystem
+from envs.job_queue import COMMITTED_LEADS
 from envs.outlook import CARBON_FIELDS
 from envs.single import SystemEnv
 
@@ -184,13 +185,7 @@ class GreedyPolicy:
         self._carbon = positions(fields, CARBON_FIELDS[1].name.removesuffix("00"))
         self._committed = positions(fields, "committed_kw_")
         self._free = position(fields, "free_kw")
-        slots = [field.name.removesuffix("_power_kw") for field in fields if _is_slot_power(field.name)]
-        self._slots = np.array(
-            [
-                [position(fields, f"{slot}_{what}") for slot in slots]
-                for what in ("power_kw", "duration_h", "due_h", "priority", "sla_gbp_per_h")
-            ]
-        )
+        self._slots = slot_positions(fields, "power_kw", "duration_h", "due_h", "priority", "sla_gbp_per_h")
         self._leads = np.diff(COMMITTED_LEADS)
 
     @classmethod
@@ -206,9 +201,7 @@ class GreedyPolicy:
         Raises:
             ValueError: If the environment is not a job queue.
         """
-        system = env.system
-        if not isinstance(system, JobQueueSystem):
-            raise ValueError(f"this rule starts jobs of a JobQueueSystem, not of a {type(system).__name__}")
+        system = queue_of(env)
         weights = Weights(system.adders.carbon_gbp_per_tonne / 1000.0, sla_penalty_weight, system.rules.capacity_kw)
         return cls(system.observation_fields, weights, system.added_fraction, patient_below, min_saving_gbp_per_mwh)
 
@@ -232,10 +225,6 @@ class GreedyPolicy:
             self._weights.sla_penalty_weight,
             np.inf if busy else self._min_saving,
         )
-
-
-def _is_slot_power(name: str) -> bool:
-    return name.startswith("slot_") and name.endswith("_power_kw")
 
 
 def _checked_series(prices: Sequence[PricePoint], carbon: Sequence[CarbonPoint]) -> datetime:

@@ -1,10 +1,13 @@
-"""Plain rules for a queue of jobs: start at once, or wait for a clean or a cheap hour."""
+"""Plain rules for a queue of jobs: start at once, in one order or another, or wait for a clean or a cheap hour."""
 
+import re
+from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from envs.fields import FloatArray, positions
+from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PREFIX
 from envs.job_queue import JobQueueSystem
 from envs.outlook import CARBON_FIELDS
@@ -15,6 +18,7 @@ FORECASTS: Final[dict[Signal, str]] = {
     "carbon": CARBON_FIELDS[1].name.removesuffix("00"),
     "price": FORECAST_PREFIX,
 }
+SLOT_POWER: Final = re.compile(r"slot_\d+_power_kw")
 ROUNDING_GBP: Final = 1e-4  # equal windows differ by this at most
 
 
@@ -30,7 +34,7 @@ class AsapPolicy:
     @classmethod
     def for_env(cls, env: SystemEnv) -> Self:
         """For a job queue's slots."""
-        return cls(len(_queue_of(env).action_fields))
+        return cls(len(queue_of(env).action_fields))
 
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
@@ -38,6 +42,54 @@ class AsapPolicy:
     def act(self, observation: FloatArray) -> FloatArray:
         """Start all, shape (slots,)."""
         return self._action
+
+
+class UrgencyPolicy:
+    """Starts every job that fits, the one first whose lateness costs most for the power-hours that it takes.
+
+    Apparent tardiness cost (Vepsalainen and Morton, "Priority Rules for Job Shops with Weighted Tardiness Costs",
+    Management Science 33(8), 1987): the price of lateness over the work, fading with the slack that is left.
+    """
+
+    def __init__(self, fields: Sequence[Field], look_ahead: float = 2.0) -> None:
+        """Set the rule.
+
+        Args:
+            fields: Observation layout of a job queue.
+            look_ahead: Slack, in mean run times of the waiting jobs, in which a job's urgency falls to 1/e.
+
+        Raises:
+            ValueError: If the look-ahead is not a finite number above 0.
+        """
+        if not 0.0 < look_ahead < float("inf"):
+            raise ValueError(f"look_ahead is {look_ahead}; give a finite number above 0")
+        self._look_ahead = look_ahead
+        self._slots = slot_positions(fields, "power_kw", "duration_h", "due_h", "sla_gbp_per_h")
+        self._free = position(fields, "free_kw")
+
+    @classmethod
+    def for_env(cls, env: SystemEnv, look_ahead: float = 2.0) -> Self:
+        """For a job queue's observation layout."""
+        return cls(queue_of(env).observation_fields, look_ahead)
+
+    def reset(self, seed: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: FloatArray) -> FloatArray:
+        """Start what fits in the order of urgency, shape (slots,)."""
+        power_kw, duration_h, due_h, sla = observation[self._slots]
+        starts = np.zeros(power_kw.size, dtype=np.float32)
+        jobs = np.flatnonzero(power_kw > 0.0)
+        if not jobs.size:
+            return starts
+        fading_h = self._look_ahead * duration_h[jobs].mean()
+        urgency = sla[jobs] / (power_kw[jobs] * duration_h[jobs]) * np.exp(-np.maximum(due_h[jobs], 0.0) / fading_h)
+        free_kw = observation[self._free]
+        for slot in jobs[np.argsort(-urgency, kind="stable")]:
+            if power_kw[slot] <= free_kw:
+                starts[slot] = 1.0
+                free_kw -= power_kw[slot]
+        return starts
 
 
 class WaitPolicy:
@@ -72,7 +124,7 @@ class WaitPolicy:
         """
         if signal not in FORECASTS:
             raise ValueError(f"unknown signal {signal!r}; allowed are {sorted(FORECASTS)}")
-        system = _queue_of(env)
+        system = queue_of(env)
         return cls(positions(system.observation_fields, FORECASTS[signal]), len(system.action_fields), percentile)
 
     def reset(self, seed: int) -> None:
@@ -91,15 +143,14 @@ class LowestWindowPolicy:
     The lowest-window rule of Hanafy et al., "Going Green for Less Green" (GAIA), ASPLOS 2024, with the run time known.
     """
 
-    def __init__(self, savings: list[int]) -> None:
-        """Take where each slot's saving from waiting stands in an observation."""
+    def __init__(self, savings: NDArray[np.intp]) -> None:
+        """Take where each slot's saving from waiting stands in an observation, shape (slots,)."""
         self._savings = savings
 
     @classmethod
     def for_env(cls, env: SystemEnv) -> Self:
         """For a job queue's observation layout."""
-        fields = _queue_of(env).observation_fields
-        return cls([i for i, f in enumerate(fields) if f.name.endswith("_saving_gbp")])
+        return cls(slot_positions(queue_of(env).observation_fields, "saving_gbp")[0])
 
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
@@ -109,7 +160,18 @@ class LowestWindowPolicy:
         return (observation[self._savings] <= ROUNDING_GBP).astype(np.float32)
 
 
-def _queue_of(env: SystemEnv) -> JobQueueSystem:
+def queue_of(env: SystemEnv) -> JobQueueSystem:
+    """The system of a job queue.
+
+    Raises:
+        ValueError: If the environment is not a job queue.
+    """
     if not isinstance(env.system, JobQueueSystem):
         raise ValueError(f"this rule starts jobs of a JobQueueSystem, not of a {type(env.system).__name__}")
     return env.system
+
+
+def slot_positions(fields: Sequence[Field], *quantities: str) -> NDArray[np.intp]:
+    """Where the quantities of each slot stand in an observation, shape (quantities, slots)."""
+    slots = [field.name.removesuffix("_power_kw") for field in fields if SLOT_POWER.fullmatch(field.name)]
+    return np.array([[position(fields, f"{slot}_{name}") for slot in slots] for name in quantities], dtype=np.intp)

@@ -7,6 +7,8 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compose import system_for
 from data import splits
 from data.load import table_hash
+from data.publication import hide_unpublished
 from data.schema import PERIODS_PER_DAY, TELEMETRY
 from data.telemetry import job_signals, site_load_kw
 from envs.scenario import History, Scenario
@@ -96,23 +99,28 @@ def main(cfg: DictConfig) -> None:
 
 def _made(cfg: DictConfig, table: pd.DataFrame, target: str, name: str, first: int) -> Made:
     """Forecasts of one forecaster: from disk if they were made with the same data and settings."""
-    settings = cfg.forecasters[name]
-    described = json.dumps([table_hash(table), OmegaConf.to_container(settings, resolve=True), first])
-    digest = hashlib.sha256(described.encode()).hexdigest()[:12]
+    settings, refit_days = cfg.forecasters[name], cfg.refit_days.get(name)
+    described = [table_hash(table), OmegaConf.to_container(settings, resolve=True), first, *filter(None, [refit_days])]
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
     file = Path(cfg.runs) / f"{target}--{name}--{digest}.npz"
     if file.exists():
         return Made.read(name, file)
+    make = partial(instantiate(settings), **({"column": target} if "column" in settings else {}))
     train = table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")]
-    began = time.process_time()
-    forecaster = instantiate(settings)(train, **({"column": target} if "column" in settings else {}))
-    fit_s = time.process_time() - began
-    shown = table.iloc[max(first - HISTORY, 0) :]
-    began = time.process_time()
-    forecast = forecaster.predict(shown)
-    predict_ms = (time.process_time() - began) / len(shown) * 1e3
-    kept = slice(len(shown) - (len(table) - first), None)
+    starts = range(first, len(table), refit_days * PERIODS_PER_DAY) if refit_days else range(first, first + 1)
+    parts, fit_s, predict_s = [], 0.0, 0.0
+    for start, stop in pairwise([*starts, len(table)]):
+        began = time.process_time()
+        # What was published when the first row of the part is decided, and nothing after.
+        forecaster = make(hide_unpublished(table, start).iloc[:start] if refit_days else train)
+        fitted = time.process_time()
+        shown = table.iloc[max(start - HISTORY, 0) : stop]
+        parts.append(_rows(forecaster.predict(shown), slice(len(shown) - (stop - start), None)))
+        fit_s, predict_s = fit_s + fitted - began, predict_s + time.process_time() - fitted
+    predict_ms = predict_s / (len(table) - first) * 1e3
     importance = forecaster.importance() if hasattr(forecaster, "importance") else {}
-    made = Made(name, Forecast(forecast.mean[kept], forecast.quantiles[kept]), fit_s, predict_ms, importance)
+    forecast = Forecast(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    made = Made(name, forecast, fit_s, predict_ms, importance)
     made.write(file)
     logger.info("%s %s: fitted in %.0f s, %.2f ms a forecast (CPU time)", target, name, fit_s, predict_ms)
     return made
@@ -178,10 +186,10 @@ def _capture(cfg: DictConfig, grid: pd.DataFrame, prices: list[Made], first: int
             if not runs:
                 runs = [_reference(cfg, env, split, name) for name in (IDLE, ORACLE)]
             digest = hashlib.sha256(one.forecast.mean.tobytes() + history.data_hash.encode()).hexdigest()[:12]
-            file = Path(cfg.runs) / f"mpc--{one.name}--{split}--{digest}.parquet"
+            file = Path(cfg.runs) / f"{cfg.capture}--{one.name}--{split}--{digest}.parquet"
             if not file.exists():
-                policy = instantiate(cfg.env.policies.mpc)(env)
-                _played(env, policy, cfg.seed, f"mpc fed by {one.name}, {split}").to_parquet(file)
+                policy = instantiate(cfg.env.policies[cfg.capture])(env)
+                _played(env, policy, cfg.seed, f"{cfg.capture} fed by {one.name}, {split}").to_parquet(file)
             runs.append(Run(one.name, cfg.seed, pd.read_parquet(file)))
         rows += score(runs, cfg.env.id, split, prices[1].name)
     return rows

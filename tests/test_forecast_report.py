@@ -162,3 +162,16 @@ def test_the_entry_point_scores_feeds_the_controller_and_goes_on_where_it_stoppe
         json.loads((work / "reports/small/results.json").read_text())["targets"][0]["rows"]
         == results["targets"][0]["rows"]
     )
+
+
+def test_refitting_goes_on_from_what_is_published_and_changes_the_forecast(work):
+    daily = forecast(work, "capture=null", "refit_days={deviation: 2}", "name=refitted")
+    assert daily.returncode == 0, daily.stderr
+    once, again = (json.loads((work / f"reports/{name}/results.json").read_text()) for name in ("small", "refitted"))
+    losses = [
+        {name: overall(each["targets"][0], "validation", name)["pinball"] for name in ("seasonal_naive", "deviation")}
+        for each in (once, again)
+    ]
+    assert losses[0]["seasonal_naive"] == losses[1]["seasonal_naive"]
+    assert losses[0]["deviation"] != losses[1]["deviation"]
+    assert again["capture"] == []

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compose import system_for
 from data import splits
 from data.load import table_hash
-from data.publication import hide_unpublished
+from data.publication import at_known_rows, hide_unpublished
 from data.schema import PERIODS_PER_DAY, TELEMETRY
 from data.telemetry import job_signals, site_load_kw
 from envs.scenario import History, Scenario
@@ -36,9 +36,10 @@ from evaluation.forecast_results import Made, target_results, write_results
 from evaluation.provenance import provenance
 from evaluation.rollout import play
 from forecasting.deviation import DeviationForecaster
-from forecasting.ensemble import LEAD_EDGES, averaged, learnt_weights
+from forecasting.ensemble import LEAD_EDGES, averaged, calibrated, learnt_offsets, learnt_weights
 from forecasting.forecast import LEADS, QUANTILES, Forecast, ahead
 from forecasting.recent import published
+from forecasting.regimes import Regimes
 from models.cluster import job_capacity_kw
 
 logger = logging.getLogger("forecast")
@@ -80,7 +81,7 @@ def main(cfg: DictConfig) -> None:
     spans = {split: splits.rows(index, split) for split in cfg.splits}
     first = min(span.start for span in spans.values())
     scored = {split: slice(span.start - first, span.stop - first) for split, span in spans.items()}
-    labels = {"month": index.strftime("%Y-%m").to_numpy()[first:]}
+    labels = _labels(grid, splits.rows(index, "train"), first)
     targets, prices = [], []
     for target in cfg.targets:
         table = own if target in TELEMETRY else grid
@@ -115,7 +116,7 @@ def _made(cfg: DictConfig, table: pd.DataFrame, target: str, name: str, first: i
         forecaster = make(hide_unpublished(table, start).iloc[:start] if refit_days else train)
         fitted = time.process_time()
         shown = table.iloc[max(start - HISTORY, 0) : stop]
-        parts.append(_rows(forecaster.predict(shown), slice(len(shown) - (stop - start), None)))
+        parts.append(forecaster.predict(shown).rows(slice(len(shown) - (stop - start), None)))
         fit_s, predict_s = fit_s + fitted - began, predict_s + time.process_time() - fitted
     predict_ms = predict_s / (len(table) - first) * 1e3
     importance = forecaster.importance() if hasattr(forecaster, "importance") else {}
@@ -127,7 +128,7 @@ def _made(cfg: DictConfig, table: pd.DataFrame, target: str, name: str, first: i
 
 
 def _ensemble(made: list[Made], truth: NDArray[np.float64], scored: dict[str, slice]) -> Made:
-    """Weights from validation for everything after it; on validation each half is averaged with the other's."""
+    """Weights and calibration from validation for what comes after it; on validation each half has the other's."""
     began = time.process_time()
     forecasts = [one.forecast for one in made]
     rows = scored.get("validation", next(iter(scored.values())))
@@ -136,16 +137,14 @@ def _ensemble(made: list[Made], truth: NDArray[np.float64], scored: dict[str, sl
     parts = [(halves[0], halves[1]), (halves[1], halves[0]), (rows, slice(rows.stop, None))]
     mean, quantiles = (np.full_like(values, np.nan) for values in forecasts[0])
     for learnt_on, used_on in parts:
-        weights = learnt_weights([_rows(f, learnt_on) for f in forecasts], truth[learnt_on])
-        mean[used_on], quantiles[used_on] = averaged([_rows(f, used_on) for f in forecasts], weights)
+        weights = learnt_weights([each.rows(learnt_on) for each in forecasts], truth[learnt_on])
+        offsets = learnt_offsets(averaged([each.rows(learnt_on) for each in forecasts], weights), truth[learnt_on])
+        used = calibrated(averaged([each.rows(used_on) for each in forecasts], weights), offsets)
+        mean[used_on], quantiles[used_on] = used
     lines = zip(LEAD_EDGES, weights.round(2).tolist(), strict=False)
     logger.info("ensemble of %s: from lead, shares %s", ", ".join(one.name for one in made), dict(lines))
     fit_s = time.process_time() - began
     return Made(ENSEMBLE, Forecast(mean, quantiles), fit_s, sum(one.predict_ms for one in made), {})
-
-
-def _rows(forecast: Forecast, rows: slice) -> Forecast:
-    return Forecast(forecast.mean[rows], forecast.quantiles[rows])
 
 
 def _truth(values: pd.Series, spans: dict[str, slice]) -> NDArray[np.float64]:
@@ -156,6 +155,17 @@ def _truth(values: pd.Series, spans: dict[str, slice]) -> NDArray[np.float64]:
         beyond = np.arange(span.start, span.stop)[:, None] + np.arange(LEADS) >= span.stop
         came[span][beyond] = np.nan
     return came
+
+
+def _labels(table: pd.DataFrame, train: slice, first: int) -> dict[str, NDArray[Any]]:
+    """Month, and the market regime known when each row is decided; the regimes are those of the training split."""
+    index = pd.DatetimeIndex(table.index)
+    regimes = Regimes.fit(table.iloc[train])
+    centres = np.exp(np.array(regimes.centres) * regimes.spread + regimes.mean)
+    names = np.array([f"{level:.0f} ± {move:.0f} GBP/MWh" for level, move in centres] + ["unknown"])
+    labels = at_known_rows(PRICE, regimes.labels(table[PRICE].to_numpy(dtype=np.float64)), index)
+    regime = names[np.where(np.isnan(labels), len(centres), labels).astype(np.int64)]
+    return {"month": index.strftime("%Y-%m").to_numpy()[first:], "regime": regime[first:]}
 
 
 def _own_signals(cfg: DictConfig, grid: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 Quantiles are averaged level by level (Vincent averaging; Lichtendahl, Grushka-Cockayne and Winkler, Management
 Science 59, 2013, 1594-1611), so they rise as those of every member do. The weights are not negative, sum to 1 and
-minimise the pinball loss on the tail of the fitting table.
+minimise the pinball loss on the tail of the fitting table; what they give is then calibrated there, lead by lead.
 """
 
 import logging
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from data.schema import PERIODS_PER_DAY
+from forecasting.conformal import corrections
 from forecasting.forecast import LEADS, QUANTILES, Forecast, Forecaster, ahead
+from forecasting.recent import published
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +33,13 @@ class EnsembleForecaster(NamedTuple):
         column: Column of the table.
         members: What is averaged.
         weights: Share of each member by group of leads, shape (len(LEAD_EDGES) - 1, members).
+        offsets: What calibration adds to each quantile by lead, shape (48, 7); none: not calibrated.
     """
 
     column: str
     members: tuple[Forecaster, ...]
     weights: tuple[tuple[float, ...], ...]
+    offsets: tuple[tuple[float, ...], ...] = ((0.0,) * len(QUANTILES),) * LEADS
 
     @classmethod
     def fit(
@@ -68,18 +72,23 @@ class EnsembleForecaster(NamedTuple):
             raise ValueError(f"members forecast different columns, {sorted(columns)}; give all the same")
         column = columns.pop()
         # Rows before the tail are known history to a forecast made in it.
-        forecasts = [_rows(one.predict(table), slice(len(table) - tail, None)) for one in fitted]
-        weights = learnt_weights(forecasts, ahead(table[column].to_numpy(dtype=np.float64))[-tail:])
+        forecasts = [one.predict(table).rows(slice(len(table) - tail, None)) for one in fitted]
+        truth = ahead(table[column].to_numpy(dtype=np.float64)).copy()
+        truth[published(column, pd.DatetimeIndex(table.index))] = np.nan  # certain: nothing to learn from
+        weights = learnt_weights(forecasts, truth[-tail:])
+        offsets = learnt_offsets(averaged(forecasts, weights), truth[-tail:])
         for (low, high), row in zip(pairwise(LEAD_EDGES), weights, strict=True):
             shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(members, row, strict=True))
             logger.info("ensemble of %s, leads %d to %d: %s", column, low, high - 1, shares)
         if refit:
             fitted = _fitted(members, table)
-        return cls(column, tuple(fitted), tuple(tuple(row) for row in weights.tolist()))
+        return cls(column, tuple(fitted), *(tuple(tuple(row) for row in each.tolist()) for each in (weights, offsets)))
 
     def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
-        return averaged([one.predict(table, minute) for one in self.members], np.array(self.weights))
+        forecast = averaged([one.predict(table, minute) for one in self.members], np.array(self.weights))
+        unsure = ~published(self.column, pd.DatetimeIndex(table.index), minute)
+        return calibrated(forecast, unsure[:, :, None] * np.array(self.offsets))
 
 
 def averaged(forecasts: Sequence[Forecast], weights: NDArray[np.float64]) -> Forecast:
@@ -123,6 +132,23 @@ def learnt_weights(forecasts: Sequence[Forecast], truth: NDArray[np.float64]) ->
     return weights
 
 
+def learnt_offsets(forecast: Forecast, truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What to add to each quantile by lead so that it holds, shape (48, 7).
+
+    Args:
+        forecast: Of n rows.
+        truth: What came, NaN where unknown or of no interest, shape (n, 48).
+    """
+    quantiles = forecast.quantiles.astype(np.float64)
+    there = np.where(np.isfinite(quantiles).all(axis=2), truth, np.nan)
+    return np.stack([corrections(there[:, lead], quantiles[:, lead], QUANTILES) for lead in range(LEADS)])
+
+
+def calibrated(forecast: Forecast, offsets: NDArray[np.float64]) -> Forecast:
+    """The forecast with its quantiles moved, shape (48, 7) or (n, 48, 7), and in order."""
+    return Forecast(forecast.mean, np.sort(forecast.quantiles + offsets, axis=2).astype(np.float32))
+
+
 def _on_simplex(came: NDArray[np.float64], said: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of members, given outcomes (m,) and their quantiles (m, 7, members)."""
     levels = np.array(QUANTILES)
@@ -154,7 +180,3 @@ def _fitted(members: Mapping[str, Callable[[pd.DataFrame], Forecaster]], table: 
         logger.info("ensemble: fitting %s on %d rows", name, len(table))
         fitted.append(make(table))
     return fitted
-
-
-def _rows(forecast: Forecast, rows: slice) -> Forecast:
-    return Forecast(forecast.mean[rows], forecast.quantiles[rows])

@@ -21,6 +21,10 @@ class Forecast(NamedTuple):
     mean: NDArray[np.float32]
     quantiles: NDArray[np.float32]
 
+    def rows(self, rows: slice) -> "Forecast":
+        """Those of some rows."""
+        return Forecast(self.mean[rows], self.quantiles[rows])
+
 
 class Forecaster(Protocol):
     """Forecasts one column of the grid table from published values; fitted before, changed by nothing after.

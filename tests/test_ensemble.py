@@ -5,11 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.publication import hide_unpublished
-from forecasting.ensemble import LEAD_EDGES, EnsembleForecaster, averaged, learnt_weights
+from forecasting.ensemble import LEAD_EDGES, EnsembleForecaster, averaged, calibrated, learnt_offsets, learnt_weights
 from forecasting.forecast import LEADS, QUANTILES, Forecast, ahead, around
 from forecasting.persistence import PersistenceForecaster
+from forecasting.recent import published
 from forecasting.seasonal_naive import SeasonalNaiveForecaster
 
+DAY_AHEAD = "day_ahead_price_gbp_per_mwh"
 CARBON = "carbon_intensity_mix_derived_g_per_kwh"
 GROUPS = len(LEAD_EDGES) - 1
 MEMBERS = {
@@ -91,6 +93,26 @@ def test_an_ensemble_is_no_worse_than_its_members_and_needs_nothing_unpublished(
     assert (np.diff(whole.quantiles[400:], axis=2) >= -1e-3).all()
     for t in (900, 1533):
         np.testing.assert_array_equal(fitted.predict(hide_unpublished(table, t)).quantiles[t], whole.quantiles[t])
+
+
+def test_calibration_makes_quantiles_hold_where_it_was_learnt_and_leaves_the_mean():
+    (one, *_), truth = forecasts(4, 1, n=400)
+    narrow = Forecast(
+        one.mean, (one.mean[:, :, None] + 0.1 * (one.quantiles - one.mean[:, :, None])).astype(np.float32)
+    )
+    moved = calibrated(narrow, learnt_offsets(narrow, truth))
+    below = (truth[:, :, None] <= moved.quantiles).mean(axis=(0, 1))
+    np.testing.assert_allclose(below, QUANTILES, atol=0.01)
+    np.testing.assert_array_equal(moved.mean, narrow.mean)
+    assert pinball(truth, moved.quantiles) < pinball(truth, narrow.quantiles)
+
+
+def test_what_is_published_stays_certain(table):
+    members = {days: lambda rows, days=days: SeasonalNaiveForecaster.fit(rows, DAY_AHEAD, days) for days in (1, 7)}
+    fitted = EnsembleForecaster.fit(table, members, tail_days=21, refit=False)
+    forecast, out = fitted.predict(table), published(DAY_AHEAD, pd.DatetimeIndex(table.index))
+    np.testing.assert_allclose(np.ptp(forecast.quantiles[out][48:], axis=1), 0.0, atol=1e-3)
+    assert (np.ptp(forecast.quantiles[500:-48][~out[500:-48]], axis=1) > 0.0).mean() > 0.9
 
 
 def test_refitted_members_have_seen_the_tail(table):

@@ -25,8 +25,10 @@ CARBON, WET_BULB = "carbon_intensity_mix_derived_g_per_kwh", "wet_bulb_c"
 # Small enough for a test; what is learnt well is measured on real data, not here.
 QUICK = {
     "lstm": [f"forecaster.{setting}" for setting in ("hidden=8", "epochs=1", "stride=4")],
+    "boosted": [f"+forecaster.{setting}" for setting in ("mean_rounds=3", "quantile_rounds=3")],
     "ensemble": [
         *(f"forecaster.members.lstm.{setting}" for setting in ("hidden=8", "epochs=1", "stride=4")),
+        *(f"+forecaster.members.boosted.{setting}" for setting in ("mean_rounds=3", "quantile_rounds=3")),
         "forecaster.tail_days=14",
     ],
 }

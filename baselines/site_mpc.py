@@ -12,7 +12,8 @@ from data.arrivals import expected_jobs
 from data.schema import PERIOD_H
 from envs.fields import FloatArray
 from envs.single import SystemEnv
-from envs.site import WANTED_LEADS, SiteSystem
+from envs.site import SiteSystem
+from envs.site_view import WANTED_LEADS
 from models.site import GATE_PERIODS
 
 

@@ -13,7 +13,8 @@ from data.schema import PERIOD_H
 from envs.fields import FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
-from envs.site import COMMITTED_LEADS, WANTED_LEADS, SiteSystem
+from envs.site import SiteSystem
+from envs.site_view import COMMITTED_LEADS, WANTED_LEADS
 from models.hall import HallState
 from models.site import GATE_PERIODS
 

@@ -8,16 +8,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from data.flexibility import FlexibilityMarket, FlexibilitySource
-from data.schema import PERIOD_H, PERIOD_MINUTES, PERIODS_PER_DAY
+from data.schema import PERIOD_H, PERIODS_PER_DAY
 from data.tenants import BLOCK_PERIODS, RESOLUTION_KW, Tenants, TenantSource
 from envs import information
-from envs.fields import Field, FloatArray, position, positions
+from envs.episodes import EpisodeSystem
+from envs.fields import Field, FloatArray, copy_row, position, positions
 from envs.market import sell_turn_down
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import auction
 from models import cluster as cluster_model
+from models.auction import Room
 from models.cluster import Cluster
+from models.compiling import KERNEL, LOOP
 from models.settlement import Adders, adders_gbp, energy_gbp
 
 RESULTS: Final = PERIODS_PER_DAY // BLOCK_PERIODS  # past auctions that the seller remembers: a day of them
@@ -67,7 +70,7 @@ OWN_FIELDS: Final = (
 )
 
 
-class AuctionSystem:
+class AuctionSystem(EpisodeSystem):
     """A cluster whose capacity is sold to tenants by a Vickrey-Clarke-Groves auction at the start of every block.
 
     A block is eight half-hours. At its start the policy offers capacity at a reserve price; tenants' sealed bids are
@@ -89,7 +92,6 @@ class AuctionSystem:
     action_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
-    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class AuctionSystem:
         self.adders = adders or Adders(carbon_gbp_per_tonne=60.0)
         self._sources = (tenants or TenantSource(), flexibility or FlexibilitySource())
         self.tenants = self._sources[0].tenants(self.scenario.timestamps, self.capacity_kw)
+        self._room = auction.room(self.tenants.quantity_kw.shape[1], self.capacity_kw, RESOLUTION_KW)
         self.flexibility = self._sources[1].market(self.scenario.timestamps)
         self._expected = _expected_gbp_per_kw(self.scenario, self.flexibility, self.adders)
         self.action_fields = (
@@ -123,21 +126,27 @@ class AuctionSystem:
             Field("reserve_gbp_per_kw", 0.0, MAX_RESERVE_GBP_PER_KW, "least that a kW is sold for, for the block"),
         )
 
-    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
-        """Set a lane to the start of a drawn episode, the results of the day before at hand."""
-        lane["period"], lane["stop"] = self.scenario.episodes[int(rng.integers(len(self.scenario.episodes)))]
-        lane["sold_kw"] = lane["tenant_kw"] = lane["turned_down_kw"] = lane["flexibility_gbp_per_mwh"] = 0.0
-        _remember_the_day_before(self.tenants, self.capacity_kw, lane)
+    def begin(self, lane: np.void) -> None:
+        """Put the results of the day before at hand; see `envs.episodes.EpisodeSystem`."""
+        _remember_the_day_before(self.tenants, self.capacity_kw, self._room, lane)
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
         _observe_lanes(self._expected, self.scenario.history.price_information, lanes, observations)
 
-    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
+    def step(
+        self,
+        lanes: Lanes,
+        actions: FloatArray,
+        terms: NDArray[np.float64],
+        over: NDArray[np.bool_],
+        observations: FloatArray,
+    ) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(
             self.capacity_kw, self.adders, self.tenants, self.flexibility, self.scenario.market,
-            lanes, actions, terms, over,
+            self._expected, self.scenario.history.price_information, self._room,
+            lanes, actions, terms, over, observations,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, dict[str, float]]:
@@ -176,10 +185,6 @@ class AuctionSystem:
         forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
         return -sold_kw * owed_h * forecast.mean(axis=1, dtype=np.float64) / 1000.0
 
-    def when(self, lane: np.void) -> pd.Timestamp:
-        """Start of the period that a lane decides next, UTC."""
-        return self.scenario.timestamps[lane["period"]]
-
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """Power sold to tenants and to the DSO under the prices they met, for the last two days."""
         from envs.picture import auction_panels, figure_to_rgb  # plotting loads only when somebody looks
@@ -212,17 +217,16 @@ def _expected_gbp_per_kw(scenario: Scenario, flexibility: FlexibilityMarket, add
     return np.clip(expected, [-COST_BOUND_GBP_PER_KW, 0.0], COST_BOUND_GBP_PER_KW)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _sell(
-    tenants: Tenants, block: int, offered_kw: float, reserve_gbp_per_kw: float, lane: np.void,
-    allocation_kw: np.ndarray, payment_gbp: np.ndarray,
-) -> float:  # fmt: skip
+    tenants: Tenants, block: int, offered_kw: float, reserve_gbp_per_kw: float, room: Room, lane: np.void
+) -> float:
     """Hold one auction: set what runs for tenants, remember the result, return the payments, GBP."""
     auction.allocate(
         tenants.value_gbp_per_kw[block], tenants.quantity_kw[block], tenants.divisible[block],
-        offered_kw, reserve_gbp_per_kw, RESOLUTION_KW, allocation_kw, payment_gbp,
+        offered_kw, reserve_gbp_per_kw, RESOLUTION_KW, room,
     )  # fmt: skip
-    sold_kw, paid_gbp = allocation_kw.sum(), payment_gbp.sum()
+    sold_kw, paid_gbp = room.allocation_kw.sum(), room.payment_gbp.sum()
     paid, sold = lane["paid_gbp_per_kw"], lane["sold_fraction"]
     for k in range(RESULTS - 1, 0, -1):
         paid[k], sold[k] = paid[k - 1], sold[k - 1]
@@ -232,32 +236,31 @@ def _sell(
     return paid_gbp
 
 
-@njit(cache=True)
-def _remember_the_day_before(tenants: Tenants, capacity_kw: float, lane: np.void) -> None:
+@njit(**LOOP)
+def _remember_the_day_before(tenants: Tenants, capacity_kw: float, room: Room, lane: np.void) -> None:
     """Results of the day before the episode, or what the history holds of it; nothing of it is paid or served."""
-    lane["paid_gbp_per_kw"][:] = 0.0
-    lane["sold_fraction"][:] = 0.0
-    allocation_kw, payment_gbp = np.empty(tenants.quantity_kw.shape[1]), np.empty(tenants.quantity_kw.shape[1])
     next_block = -(-lane["period"] // BLOCK_PERIODS)
     for block in range(max(next_block - RESULTS, 0), next_block):
-        _sell(tenants, block, capacity_kw, 0.0, lane, allocation_kw, payment_gbp)
+        _sell(tenants, block, capacity_kw, 0.0, room, lane)
     lane["sold_kw"] = 0.0
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _step_lanes(
     capacity_kw: float,
     adders: Adders,
     tenants: Tenants,
     flexibility: FlexibilityMarket,
     market: Market,
+    expected: np.ndarray,
+    shown: np.ndarray,
+    room: Room,
     lanes: np.ndarray,
     actions: np.ndarray,
     terms: np.ndarray,
     over: np.ndarray,
+    observations: np.ndarray,
 ) -> None:
-    n_tenants = tenants.quantity_kw.shape[1]
-    allocation_kw, payment_gbp = np.empty(n_tenants), np.empty(n_tenants)
     for i in range(lanes.size):
         lane = lanes[i]
         t = lane["period"]
@@ -268,9 +271,7 @@ def _step_lanes(
                 offered_kw = reserve = 0.0
             offered_kw = min(max(offered_kw, 0.0), capacity_kw)
             reserve = min(max(reserve, 0.0), MAX_RESERVE_GBP_PER_KW)
-            terms[i, 0] = _sell(
-                tenants, t // BLOCK_PERIODS, offered_kw, reserve, lane, allocation_kw, payment_gbp
-            )  # fmt: skip
+            terms[i, 0] = _sell(tenants, t // BLOCK_PERIODS, offered_kw, reserve, room, lane)
         sold_kw = lane["sold_kw"]
         metered_kwh = sold_kw * PERIOD_H
         # Without a day-ahead position all of it is deviation.
@@ -289,20 +290,24 @@ def _step_lanes(
             lane["sold_kw"] = 0.0
         lane["tenant_kw"], lane["turned_down_kw"], lane["flexibility_gbp_per_mwh"] = sold_kw, turned_down_kw, price
         lane["period"] = t + 1
+        _observe(expected, shown, lane, observations[i])
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _observe_lanes(expected: np.ndarray, shown: np.ndarray, lanes: np.ndarray, observations: np.ndarray) -> None:
     for i in range(lanes.size):
-        lane, observation = lanes[i], observations[i]
-        t = lane["period"]
-        observation[0] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
-        observation[1] = (-t % BLOCK_PERIODS) * PERIOD_H
-        observation[2] = lane["sold_kw"]
-        observation[3], observation[4] = expected[t, 0], expected[t, 1]
-        paid, sold = lane["paid_gbp_per_kw"], lane["sold_fraction"]
-        for k in range(RESULTS):
-            observation[5 + k] = paid[k]
-            observation[5 + RESULTS + k] = sold[k]
-        for field in range(shown.shape[1]):
-            observation[5 + 2 * RESULTS + field] = shown[t, field]
+        _observe(expected, shown, lanes[i], observations[i])
+
+
+@njit(**KERNEL)
+def _observe(expected: np.ndarray, shown: np.ndarray, lane: np.void, observation: np.ndarray) -> None:
+    t = lane["period"]
+    observation[0] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
+    observation[1] = (-t % BLOCK_PERIODS) * PERIOD_H
+    observation[2] = lane["sold_kw"]
+    observation[3], observation[4] = expected[t, 0], expected[t, 1]
+    paid, sold = lane["paid_gbp_per_kw"], lane["sold_fraction"]
+    for k in range(RESULTS):
+        observation[5 + k] = paid[k]
+        observation[5 + RESULTS + k] = sold[k]
+    copy_row(shown, t, observation, 5 + 2 * RESULTS)

@@ -10,12 +10,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from data.schema import PERIOD_H, PERIOD_MINUTES
-from envs import information
+from envs import charge, information
+from envs.episodes import EpisodeSystem
 from envs.fields import Field, FloatArray, position, positions
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import battery as battery_model
 from models.battery import Battery
+from models.compiling import KERNEL, LOOP
 from models.settlement import Adders, adders_gbp, energy_gbp
 
 LANE: Final = np.dtype(
@@ -42,7 +44,7 @@ ACTION_FIELDS: Final = (
 )
 
 
-class BatterySystem:
+class BatterySystem(EpisodeSystem):
     """A battery alone behind a meter, settled at the imbalance price (no day-ahead position).
 
     Each period it asks for a power, is given what is feasible, pays or earns the imbalance price and wears. At the
@@ -83,15 +85,10 @@ class BatterySystem:
         self.scenario = scenario or default_scenario()
         self.battery = battery_model.checked(battery or Battery())
         self.adders = adders or Adders()
-        if start_fraction is not None and not self.battery.min_fraction <= start_fraction <= self.battery.max_fraction:
-            raise ValueError(
-                f"start_fraction is {start_fraction}; the battery allows "
-                f"{self.battery.min_fraction} to {self.battery.max_fraction}"
-            )
-        self.start_fraction = start_fraction
+        self.start_fraction = charge.checked_start(self.battery, start_fraction)
         if decision_minutes not in (15, 30):
             raise ValueError(f"decision_minutes is {decision_minutes}; allowed are 30 and 15")
-        self.decision_minutes: int = decision_minutes
+        self.decision_minutes = decision_minutes
         self.observation_fields = observation_fields(decision_minutes)
 
     @cached_property
@@ -100,27 +97,31 @@ class BatterySystem:
         history = self.scenario.history
         return history.price_information[None] if self.decision_minutes == 30 else history.price_information_twice
 
-    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
-        """Set a lane to the start of a drawn episode."""
-        episode = self.scenario.episodes[int(rng.integers(len(self.scenario.episodes)))]
-        fraction = (
-            rng.uniform(self.battery.min_fraction, self.battery.max_fraction)
-            if self.start_fraction is None
-            else self.start_fraction
-        )
-        energy_kwh = fraction * self.battery.capacity_kwh
-        lane["energy_kwh"] = lane["start_energy_kwh"] = energy_kwh
-        lane["period"], lane["stop"] = episode
-        lane["quarter_past"], lane["power_kw"] = 0, 0.0
+    def begin(self, lane: np.void) -> None:
+        """Nothing is left to set; see `envs.episodes.EpisodeSystem`."""
+
+    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
+        """Set each lane to the start of a drawn episode; see `envs.system.System`."""
+        super().draw(rngs, lanes)
+        lanes["energy_kwh"] = lanes["start_energy_kwh"] = charge.start_kwh(self.battery, self.start_fraction, rngs)
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
         _observe_lanes(self.battery, self._shown, lanes, observations)
 
-    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
+    def step(
+        self,
+        lanes: Lanes,
+        actions: FloatArray,
+        terms: NDArray[np.float64],
+        over: NDArray[np.bool_],
+        observations: FloatArray,
+    ) -> None:
         """Advance each lane by one decision; see `envs.system.System`."""
-        minutes, market = self.decision_minutes, self.scenario.market
-        _step_lanes(self.battery, self.adders, market, minutes, lanes, actions, terms, over)
+        _step_lanes(
+            self.battery, self.adders, self.scenario.market, self.decision_minutes, self._shown,
+            lanes, actions, terms, over, observations,
+        )  # fmt: skip
 
     def parameters(self) -> dict[str, dict[str, float]]:
         """Battery and adders; see `envs.system.System`."""
@@ -129,7 +130,7 @@ class BatterySystem:
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
         """Feasible share of the highest power; see `envs.system.System`."""
         low, high = np.empty((2, lanes.size, 1), dtype=np.float32)
-        _feasible_lanes(self.battery, self.decision_minutes / 60.0, lanes, low, high)
+        charge.feasible_fractions(self.battery, self.decision_minutes / 60.0, lanes, low[:, 0], high[:, 0])
         return low, high
 
     def telemetry(self, lane: np.void) -> dict[str, float]:
@@ -147,15 +148,13 @@ class BatterySystem:
 
     def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
         """Worth of the stored energy beyond half the band at the mean forecast price, (lanes, fields) to (lanes,)."""
-        b = self.battery
-        charge = observations[:, position(OWN_FIELDS, "charge_fraction")].astype(np.float64)
-        energy_mwh = (charge - 0.5 * (b.min_fraction + b.max_fraction)) * b.capacity_kwh / 1000.0
+        charge_fraction = observations[:, position(OWN_FIELDS, "charge_fraction")]
         forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
-        return energy_mwh * b.discharge_efficiency * forecast.mean(axis=1, dtype=np.float64)
+        return charge.held_gbp(self.battery, charge_fraction, forecast)
 
     def when(self, lane: np.void) -> pd.Timestamp:
         """When a lane decides next, UTC."""
-        return self.scenario.timestamps[lane["period"]] + int(lane["quarter_past"]) * QUARTER
+        return super().when(lane) + int(lane["quarter_past"]) * QUARTER
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """State of charge and power over the price they met, for the last two days."""
@@ -175,13 +174,7 @@ def decision_minutes(names: Sequence[str]) -> int:
     return 15 if QUARTER_PAST.name in names else 30
 
 
-@njit(cache=True)
-def asked_kw(battery: Battery, power_fraction: float) -> float:
-    """Grid power that an action asks for."""
-    return power_fraction * (battery.max_charge_kw if power_fraction > 0.0 else battery.max_discharge_kw)
-
-
-@njit(cache=True)
+@njit(**KERNEL)
 def write_observation(
     battery: Battery,
     energy_kwh: float,
@@ -208,27 +201,29 @@ def write_observation(
         observation[shown.size + 2] = quarter_past
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _step_lanes(
     battery: Battery,
     adders: Adders,
     market: Market,
     decision_minutes: int,
+    shown: np.ndarray,
     lanes: np.ndarray,
     actions: np.ndarray,
     terms: np.ndarray,
     over: np.ndarray,
+    observations: np.ndarray,
 ) -> None:
     whole = decision_minutes == PERIOD_MINUTES
     step_h = PERIOD_H if whole else 0.5 * PERIOD_H
     for i in range(lanes.size):
         lane = lanes[i]
         t = lane.period
-        wanted_kw = asked_kw(battery, actions[i, 0])
+        asked_kw = battery_model.asked_kw(battery, actions[i, 0])
         if whole:  # a length that the compiler knows saves two divisions
-            energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, wanted_kw, PERIOD_H)
+            energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, asked_kw, PERIOD_H)
         else:
-            energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, wanted_kw, 0.5 * PERIOD_H)
+            energy_kwh, power_kw = battery_model.step(battery, lane.energy_kwh, asked_kw, 0.5 * PERIOD_H)
         metered_kwh = power_kw * step_h
         # Without a day-ahead position all of it is deviation.
         _, terms[i, 0] = energy_gbp(0.0, metered_kwh, 0.0, market.imbalance_price_gbp_per_mwh[t])
@@ -244,20 +239,17 @@ def _step_lanes(
         lane.power_kw = power_kw
         lane.period = t + 1 if ends else t
         lane.quarter_past = 0 if ends else 1
+        _observe(battery, shown, lane, observations[i])
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _observe_lanes(battery: Battery, shown: np.ndarray, lanes: np.ndarray, observations: np.ndarray) -> None:
     for i in range(lanes.size):
-        lane = lanes[i]
-        hours_left_h = (lane.stop - lane.period - 0.5 * lane.quarter_past) * PERIOD_H
-        row = shown[lane.quarter_past, lane.period]
-        write_observation(battery, lane.energy_kwh, hours_left_h, lane.quarter_past, row, observations[i])
+        _observe(battery, shown, lanes[i], observations[i])
 
 
-@njit(cache=True)
-def _feasible_lanes(battery: Battery, step_h: float, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    for i in range(lanes.size):
-        low_kw, high_kw = battery_model.power_limits_kw(battery, lanes[i].energy_kwh, step_h)
-        low[i, 0] = low_kw / battery.max_discharge_kw if battery.max_discharge_kw > 0.0 else 0.0
-        high[i, 0] = high_kw / battery.max_charge_kw if battery.max_charge_kw > 0.0 else 0.0
+@njit(**KERNEL)
+def _observe(battery: Battery, shown: np.ndarray, lane: np.void, observation: np.ndarray) -> None:
+    t, quarter_past = lane["period"], lane["quarter_past"]
+    hours_left_h = (lane["stop"] - t - 0.5 * quarter_past) * PERIOD_H
+    write_observation(battery, lane["energy_kwh"], hours_left_h, quarter_past, shown[quarter_past, t], observation)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from data.arrivals import JobSource
 from data.jobs import Arrivals
-from data.schema import PERIOD_H, PERIOD_MINUTES
+from data.schema import PERIOD_H
 from envs import information
-from envs.fields import Field, FloatArray
+from envs.episodes import EpisodeSystem
+from envs.fields import Field, FloatArray, copy_row
 from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
@@ -21,6 +22,7 @@ from models import cluster as cluster_model
 from models import cooling as cooling_model
 from models.chiller import Chiller, auxiliary_kw, electricity_per_heat
 from models.cluster import Cluster
+from models.compiling import KERNEL, LOOP
 from models.cooling import CoolingFlows, InletPenalty
 from models.hall import (
     Hall,
@@ -61,7 +63,7 @@ OWN_FIELDS: Final = (
 )
 
 
-class CoolingSystem:
+class CoolingSystem(EpisodeSystem):
     """The cooling plant of a hall behind its own meter; every period it is given a supply set-point and a fan speed.
 
     The IT load is a given of the scenario: every job starts when it arrives, up to every GPU busy. A policy knows the
@@ -80,7 +82,6 @@ class CoolingSystem:
     action_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
-    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,
@@ -130,29 +131,34 @@ class CoolingSystem:
             Field("fan_fraction", low, high, "speed of the hall fans over full speed"),
         )
 
-    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
-        """Set a lane to the start of a drawn episode: at rest under the present load and the safe set-point."""
-        first, stop = self.scenario.episodes[int(rng.integers(len(self.scenario.episodes)))]
-        state = steady_state(self.hall, self.it_kw[first], np.nan, np.nan)
+    def begin(self, lane: np.void) -> None:
+        """Rest under the present load and the safe set-point; see `envs.episodes.EpisodeSystem`."""
+        state = steady_state(self.hall, self.it_kw[lane["period"]], np.nan, np.nan)
         lane["mass_c"], lane["air_c"], lane["supply_c"] = state
         lane["start_heat_kwh"] = heat_content_kwh(self.hall, state)
-        lane["period"], lane["stop"] = first, stop
-        lane["flows"] = 0.0
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
-        history = self.scenario.history
-        _observe_lanes(
-            self.it_kw, self.full_it_kw, history.price_information, history.wet_bulb_outlook, history.carbon_outlook,
-            lanes, observations,
-        )  # fmt: skip
+        _observe_lanes(self.it_kw, self.full_it_kw, self._shown(), lanes, observations)
 
-    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
+    def step(
+        self,
+        lanes: Lanes,
+        actions: FloatArray,
+        terms: NDArray[np.float64],
+        over: NDArray[np.bool_],
+        observations: FloatArray,
+    ) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(
             self.hall, self.chiller, self.inlet_penalty, self.adders, self.scenario.market, self.it_kw,
-            self.position_kw, lanes, actions, terms, over,
+            self.position_kw, self.full_it_kw, self._shown(), lanes, actions, terms, over, observations,
         )  # fmt: skip
+
+    def _shown(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What an observation ends with."""
+        history = self.scenario.history
+        return history.price_information, history.wet_bulb_outlook, history.carbon_outlook
 
     def parameters(self) -> dict[str, dict[str, float]]:
         """Hall, chiller, penalty, cluster, adders and position; see `envs.system.System`."""
@@ -190,10 +196,6 @@ class CoolingSystem:
             "imbalance_price_gbp_per_mwh": float(market.imbalance_price_gbp_per_mwh[last]),
             "carbon_g_per_kwh": float(market.carbon_g_per_kwh[last]),
         }
-
-    def when(self, lane: np.void) -> pd.Timestamp:
-        """Start of the period that a lane decides next, UTC."""
-        return self.scenario.timestamps[lane["period"]]
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """Temperatures, and electricity under the price it met, for the last two days."""
@@ -234,7 +236,7 @@ def _run_at_once(cluster: Cluster, arrivals: Arrivals) -> np.ndarray:
     return it_kw
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _step_lanes(
     hall: Hall,
     chiller: Chiller,
@@ -243,10 +245,13 @@ def _step_lanes(
     market: Market,
     it_kw: np.ndarray,
     position_kw: float,
+    full_it_kw: float,
+    shown: tuple[np.ndarray, np.ndarray, np.ndarray],
     lanes: np.ndarray,
     actions: np.ndarray,
     terms: np.ndarray,
     over: np.ndarray,
+    observations: np.ndarray,
 ) -> None:
     for i in range(lanes.size):
         lane = lanes[i]
@@ -281,29 +286,36 @@ def _step_lanes(
         last.allowable_excess_c_h = flows.allowable_excess_c_h
         last.setpoint_c, last.fan_fraction = flows.setpoint_c, flows.fan_fraction
         lane.period = t + 1
+        _observe(it_kw, full_it_kw, shown, lane, observations[i])
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _observe_lanes(
     it_kw: np.ndarray,
     full_it_kw: float,
-    prices: np.ndarray,
-    wet_bulb: np.ndarray,
-    carbon: np.ndarray,
+    shown: tuple[np.ndarray, np.ndarray, np.ndarray],
     lanes: np.ndarray,
     observations: np.ndarray,
 ) -> None:
     for i in range(lanes.size):
-        lane, observation = lanes[i], observations[i]
-        t = lane.period
-        observation[0] = min(max(lane.mass_c, 0.0), HIGHEST_C)
-        observation[1] = min(max(lane.air_c, 0.0), HIGHEST_C)
-        observation[2] = min(max(lane.supply_c, 0.0), HIGHEST_C)
-        observation[3] = it_kw[t] / full_it_kw
-        observation[4] = it_kw[max(t - 1, 0)] / full_it_kw
-        observation[5] = min((lane.stop - t) * PERIOD_H, HORIZON_H)
-        at = 6
-        for shown in (prices, wet_bulb, carbon):
-            for k in range(shown.shape[1]):
-                observation[at + k] = shown[t, k]
-            at += shown.shape[1]
+        _observe(it_kw, full_it_kw, shown, lanes[i], observations[i])
+
+
+@njit(**KERNEL)
+def _observe(
+    it_kw: np.ndarray,
+    full_it_kw: float,
+    shown: tuple[np.ndarray, np.ndarray, np.ndarray],
+    lane: np.void,
+    observation: np.ndarray,
+) -> None:
+    t = lane["period"]
+    observation[0] = min(max(lane["mass_c"], 0.0), HIGHEST_C)
+    observation[1] = min(max(lane["air_c"], 0.0), HIGHEST_C)
+    observation[2] = min(max(lane["supply_c"], 0.0), HIGHEST_C)
+    observation[3] = it_kw[t] / full_it_kw
+    observation[4] = it_kw[max(t - 1, 0)] / full_it_kw
+    observation[5] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
+    at = len(OWN_FIELDS)
+    for rows in shown:
+        at = copy_row(rows, t, observation, at)

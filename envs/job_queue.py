@@ -1,7 +1,8 @@
 """A queue of batch jobs on a GPU cluster: `gridpilot/JobQueue-v0`."""
 
+from functools import cached_property
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from data.arrivals import JobSource
 from data.jobs import Arrivals
-from data.schema import PERIOD_H, PERIOD_MINUTES, PERIODS_PER_DAY
+from data.schema import PERIOD_H, PERIODS_PER_DAY
 from envs import information
-from envs.fields import Field, FloatArray, positions
+from envs.episodes import EpisodeSystem
+from envs.fields import Field, FloatArray, copy_row, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.outlook import CARBON_FIELDS
 from envs.scenario import Market, Scenario, default_scenario
@@ -20,6 +22,7 @@ from envs.system import Lanes
 from models import cluster as cluster_model
 from models import queue
 from models.cluster import Cluster
+from models.compiling import KERNEL, LOOP
 from models.queue import QueueRules
 from models.settlement import Adders, adders_gbp, energy_gbp
 
@@ -28,9 +31,9 @@ LANE: Final = np.dtype(
         ("queue", queue.LANE),
         ("period", np.int64),  # row of the history that is decided next; its jobs have arrived, its due jobs run
         ("stop", np.int64),  # row at which the episode ends
-        ("waiting_jobs", np.int64),
+        ("waiting_jobs", np.int64),  # all that have arrived and wait
         ("overflow_jobs", np.int64),  # those of them beyond the visible slots
-        ("waiting_kwh", np.float64),  # work of all that wait
+        ("waiting_kwh", np.float64),  # their work
         ("overflow_kwh", np.float64),
         ("job_kw", np.float64),  # power of the jobs that ran in the last period
         ("grid_kw", np.float64),  # grid power of the last period
@@ -50,7 +53,21 @@ SLOT_FIELDS: Final = 6
 PRICE_FORECAST: Final = positions(information.FIELDS, FORECAST_PREFIX).start
 
 
-class JobQueueSystem:
+class Shown(NamedTuple):
+    """What an observation shows of the world, one row per half-hour and one more.
+
+    Attributes:
+        prices: Rows of `envs.information.FIELDS`.
+        carbon: Rows of `envs.outlook.CARBON_FIELDS`.
+        cost_before_gbp_per_kw: Forecast cost of a kW of jobs from now to each lead, shape (n + 1, 49).
+    """
+
+    prices: FloatArray
+    carbon: FloatArray
+    cost_before_gbp_per_kw: NDArray[np.float64]
+
+
+class JobQueueSystem(EpisodeSystem):
     """Batch jobs wait in slots; each period the policy says which of them start.
 
     Slots stand in order of due time. Every wanted job that fits starts, in slot order, and runs to its end. Asking
@@ -70,7 +87,6 @@ class JobQueueSystem:
     observation_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
-    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,
@@ -118,26 +134,33 @@ class JobQueueSystem:
         )
         self.observation_fields = (*_own_fields(self.rules), *information.FIELDS, *CARBON_FIELDS)
 
-    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
-        """Set a lane to the start of a drawn episode, the cluster busy with the day before it."""
-        first, stop = self.scenario.episodes[int(rng.integers(len(self.scenario.episodes)))]
-        lane["period"], lane["stop"] = first, stop
-        lane["job_kw"] = lane["grid_kw"] = 0.0
+    def begin(self, lane: np.void) -> None:
+        """Keep the cluster busy with the day before; see `envs.episodes.EpisodeSystem`."""
         _warm_up(self.rules, self.jobs, lane)
+
+    @cached_property
+    def _shown(self) -> Shown:
+        history = self.scenario.history
+        shares = self.adders, _added_fraction(self.cluster)
+        cost_before = _cost_before_gbp_per_kw(history.price_information, history.carbon_outlook, *shares)
+        return Shown(history.price_information, history.carbon_outlook, cost_before)
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
-        history = self.scenario.history
-        _observe_lanes(
-            self.rules, self.cluster, self.adders, self.jobs, history.price_information, history.carbon_outlook,
-            lanes, observations,
-        )  # fmt: skip
+        _observe_lanes(self.rules, self.jobs, self._shown, lanes, observations)
 
-    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
+    def step(
+        self,
+        lanes: Lanes,
+        actions: FloatArray,
+        terms: NDArray[np.float64],
+        over: NDArray[np.bool_],
+        observations: FloatArray,
+    ) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(
             self.rules, self.cluster, self.adders, self.jobs, self.scenario.market, self.position_kw,
-            self._end_cost_gbp_per_mwh, lanes, actions, terms, over,
+            self._end_cost_gbp_per_mwh, self._shown, lanes, actions, terms, over, observations,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, dict[str, float]]:
@@ -152,7 +175,7 @@ class JobQueueSystem:
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
         """1 is feasible where a slot holds a job that fits now; see `envs.system.System`."""
         low, high = np.zeros((2, lanes.size, len(self.action_fields)), dtype=np.float32)
-        _feasible_lanes(self.rules, self.jobs, lanes, high)
+        _feasible_lanes(self.rules, lanes, high)
         return low, high
 
     def telemetry(self, lane: np.void) -> dict[str, float]:
@@ -166,10 +189,6 @@ class JobQueueSystem:
             "imbalance_price_gbp_per_mwh": float(market.imbalance_price_gbp_per_mwh[last]),
             "carbon_g_per_kwh": float(market.carbon_g_per_kwh[last]),
         }
-
-    def when(self, lane: np.void) -> pd.Timestamp:
-        """Start of the period that a lane decides next, UTC."""
-        return self.scenario.timestamps[lane["period"]]
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """Grid power and waiting work over the price and the carbon they met, for the last two days."""
@@ -215,7 +234,18 @@ def _end_cost_gbp_per_mwh(market: Market, adders: Adders) -> NDArray[np.float64]
     return market.end_price_gbp_per_mwh + adders.network_gbp_per_mwh + carbon_gbp_per_mwh
 
 
-@njit(cache=True)
+def _cost_before_gbp_per_kw(
+    prices: FloatArray, carbon: FloatArray, adders: Adders, added_fraction: float
+) -> NDArray[np.float64]:
+    """See `Shown`."""
+    forecast = prices[:, PRICE_FORECAST : PRICE_FORECAST + FORECAST_PERIODS].astype(np.float64)
+    forecast += adders.carbon_gbp_per_tonne * carbon[:, 1:] / 1000.0
+    before = np.zeros((forecast.shape[0], FORECAST_PERIODS + 1))
+    np.cumsum(forecast * (added_fraction * PERIOD_H / 1000.0), axis=1, out=before[:, 1:])
+    return before
+
+
+@njit(**KERNEL)
 def _added_fraction(cluster: Cluster) -> float:
     """Share of a job's power that is bought for it: the idle floor of its GPUs is drawn anyway."""
     return 1.0 - cluster_model.idle_kw_per_gpu(cluster) / cluster_model.job_kw_per_gpu(cluster)
@@ -235,21 +265,16 @@ def _warm_up(rules: QueueRules, jobs: Arrivals, lane: np.void) -> None:
     _count_waiting(rules, jobs, lane, first)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _count_waiting(rules: QueueRules, jobs: Arrivals, lane: np.void, t: int) -> None:
     """Keep number and energy of the jobs that have arrived by period t and wait."""
     waiting = lane["queue"]
-    seen = min(waiting["n_waiting"], rules.visible_slots)
-    jobs_beyond, kwh_beyond = queue.overflow(rules, jobs, waiting, t)
-    kwh = kwh_beyond
-    for i in range(seen):
-        job = jobs.rows[waiting["waiting"][i]]
-        kwh += job["power_kw"] * job["duration_periods"] * PERIOD_H
-    lane["waiting_jobs"], lane["waiting_kwh"] = seen + jobs_beyond, kwh
-    lane["overflow_jobs"], lane["overflow_kwh"] = jobs_beyond, kwh_beyond
+    _, lane["waiting_jobs"], _ = queue.tally(jobs, waiting, t)
+    lane["waiting_kwh"] = waiting["waiting_kwh"] + queue.backlog(rules, jobs, waiting, t)[1]
+    lane["overflow_jobs"], lane["overflow_kwh"] = queue.overflow(rules, jobs, waiting, t)
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _step_lanes(
     rules: QueueRules,
     cluster: Cluster,
@@ -258,20 +283,19 @@ def _step_lanes(
     market: Market,
     position_kw: float,
     end_cost_gbp_per_mwh: np.ndarray,
+    shown: Shown,
     lanes: np.ndarray,
     actions: np.ndarray,
     terms: np.ndarray,
     over: np.ndarray,
+    observations: np.ndarray,
 ) -> None:
-    wanted = np.empty(actions.shape[1], np.bool_)
     limit_kw = rules.capacity_kw
     added_fraction = _added_fraction(cluster)
     for i in range(lanes.size):
         lane = lanes[i]
         t, waiting = lane["period"], lane["queue"]
-        for slot in range(wanted.size):
-            wanted[slot] = actions[i, slot] > 0.5  # false for NaN
-        queue.start_slots(rules, jobs, waiting, t, limit_kw, wanted)
+        queue.start_slots(rules, jobs, waiting, t, limit_kw, actions[i])
         job_kw, late_gbp = queue.end_period(rules, jobs, waiting, t)
         grid_kw = cluster_model.it_power_kw(cluster, cluster_model.busy_gpus(cluster, job_kw), 1.0)
         metered_kwh = grid_kw * PERIOD_H
@@ -294,73 +318,60 @@ def _step_lanes(
         terms[i, 4] = -late_gbp
         lane["job_kw"], lane["grid_kw"] = job_kw, grid_kw
         lane["period"] = t + 1
+        _observe(rules, jobs, shown, lane, observations[i])
 
 
-@njit(cache=True)
-def _saving_of_waiting(cost_before: np.ndarray, duration: int, slack: int) -> float:
+@njit(**KERNEL)
+def _saving_of_waiting(cost_before: np.ndarray, t: int, duration: int, slack: int) -> float:
     """Cost of 1 kW of a job that starts now less that of its cheapest start within the slack and the forecast."""
-    cost_now = cost_before[duration] - cost_before[0]
+    cost_now = cost_before[t, duration] - cost_before[t, 0]
     lowest = cost_now
     for lead in range(1, min(slack, FORECAST_PERIODS - duration) + 1):
-        lowest = min(lowest, cost_before[lead + duration] - cost_before[lead])
+        lowest = min(lowest, cost_before[t, lead + duration] - cost_before[t, lead])
     return cost_now - lowest
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _observe_lanes(
-    rules: QueueRules,
-    cluster: Cluster,
-    adders: Adders,
-    jobs: Arrivals,
-    shown: np.ndarray,
-    carbon: np.ndarray,
-    lanes: np.ndarray,
-    observations: np.ndarray,
+    rules: QueueRules, jobs: Arrivals, shown: Shown, lanes: np.ndarray, observations: np.ndarray
 ) -> None:
-    cost_before = np.zeros(FORECAST_PERIODS + 1)  # GBP of 1 kW from now to each lead
-    added_fraction = _added_fraction(cluster)
     for i in range(lanes.size):
-        lane, observation = lanes[i], observations[i]
-        t, waiting = lane["period"], lane["queue"]
-        for lead in range(FORECAST_PERIODS):
-            gbp_per_mwh = shown[t, PRICE_FORECAST + lead] + adders.carbon_gbp_per_tonne * carbon[t, 1 + lead] / 1000.0
-            cost_before[lead + 1] = cost_before[lead] + gbp_per_mwh * added_fraction * PERIOD_H / 1000.0
-        observation[0] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
-        observation[1] = queue.headroom_kw(rules, jobs, waiting, t, rules.capacity_kw)
-        observation[2] = min(lane["waiting_kwh"], ENERGY_BOUND_KWH)
-        observation[3] = min(lane["overflow_kwh"], ENERGY_BOUND_KWH)
-        observation[4] = min(lane["overflow_jobs"], JOBS_BOUND)
-        at = 5
-        for k in range(len(COMMITTED_LEADS) - 1):
-            committed_kw = 0.0
-            for lead in range(COMMITTED_LEADS[k], COMMITTED_LEADS[k + 1]):
-                committed_kw += queue.running_kw(waiting, t + lead)
-            observation[at] = committed_kw / (COMMITTED_LEADS[k + 1] - COMMITTED_LEADS[k])
-            at += 1
-        seen = min(waiting["n_waiting"], rules.visible_slots)
-        for slot in range(seen):
-            job = jobs.rows[waiting["waiting"][slot]]
-            observation[at] = job["power_kw"]
-            observation[at + 1] = job["duration_periods"] * PERIOD_H
-            observation[at + 2] = min(max((job["due_period"] - t) * PERIOD_H, -DUE_BOUND_H), DUE_BOUND_H)
-            observation[at + 3] = job["priority"]
-            observation[at + 4] = min(job["sla_penalty_gbp_per_h"], SLA_BOUND_GBP_PER_H)
-            duration = min(job["duration_periods"], FORECAST_PERIODS)
-            saving_gbp = job["power_kw"] * _saving_of_waiting(cost_before, duration, job["due_period"] - t)
-            observation[at + 5] = min(saving_gbp, SAVING_BOUND_GBP)
-            at += SLOT_FIELDS
-        empty = (rules.visible_slots - seen) * SLOT_FIELDS
-        observation[at : at + empty] = 0.0
-        at += empty
-        observation[at : at + shown.shape[1]] = shown[t]
-        observation[at + shown.shape[1] :] = carbon[t]
+        _observe(rules, jobs, shown, lanes[i], observations[i])
+
+
+@njit(**KERNEL)
+def _observe(rules: QueueRules, jobs: Arrivals, shown: Shown, lane: np.void, observation: np.ndarray) -> None:
+    t, waiting = lane["period"], lane["queue"]
+    observation[0] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
+    observation[1] = queue.headroom_kw(rules, waiting, t, rules.capacity_kw)
+    observation[2] = min(lane["waiting_kwh"], ENERGY_BOUND_KWH)
+    observation[3] = min(lane["overflow_kwh"], ENERGY_BOUND_KWH)
+    observation[4] = min(lane["overflow_jobs"], JOBS_BOUND)
+    at = queue.write_committed_kw(waiting, t, COMMITTED_LEADS, observation, 5)
+    seen = min(waiting["n_waiting"], rules.visible_slots)
+    for slot in range(seen):
+        job = jobs.rows[waiting["waiting"][slot]["row"]]
+        observation[at] = job["power_kw"]
+        observation[at + 1] = job["duration_periods"] * PERIOD_H
+        observation[at + 2] = min(max((job["due_period"] - t) * PERIOD_H, -DUE_BOUND_H), DUE_BOUND_H)
+        observation[at + 3] = job["priority"]
+        observation[at + 4] = min(job["sla_penalty_gbp_per_h"], SLA_BOUND_GBP_PER_H)
+        duration = min(job["duration_periods"], FORECAST_PERIODS)
+        saving = _saving_of_waiting(shown.cost_before_gbp_per_kw, t, duration, job["due_period"] - t)
+        observation[at + 5] = min(job["power_kw"] * saving, SAVING_BOUND_GBP)
+        at += SLOT_FIELDS
+    for _ in range((rules.visible_slots - seen) * SLOT_FIELDS):
+        observation[at] = 0.0
+        at += 1
+    at = copy_row(shown.prices, t, observation, at)
+    copy_row(shown.carbon, t, observation, at)
 
 
 @njit(cache=True)
-def _feasible_lanes(rules: QueueRules, jobs: Arrivals, lanes: np.ndarray, high: np.ndarray) -> None:
+def _feasible_lanes(rules: QueueRules, lanes: np.ndarray, high: np.ndarray) -> None:
     mask = np.empty(high.shape[1], np.bool_)
     for i in range(lanes.size):
         lane = lanes[i]
-        queue.feasible_start_mask(rules, jobs, lane["queue"], lane["period"], rules.capacity_kw, mask)
+        queue.feasible_start_mask(rules, lane["queue"], lane["period"], rules.capacity_kw, mask)
         for slot in range(mask.size):
             high[i, slot] = mask[slot]

@@ -1,5 +1,6 @@
 """A battery that sells turn-down into the DSO's flexibility auction: `gridpilot/Market-v0`."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -8,16 +9,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from data.flexibility import CAP_RANGE_GBP_PER_MWH, NOTICE_PERIODS, FlexibilityMarket, FlexibilitySource
-from data.schema import PERIOD_H, PERIOD_MINUTES
-from envs import information
-from envs.battery import asked_kw
-from envs.fields import Field, FloatArray, position, positions
+from data.schema import PERIOD_H
+from envs import charge, information
+from envs.episodes import EpisodeSystem
+from envs.fields import Field, FloatArray, copy_row, position, positions
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import battery as battery_model
 from models import market as market_model
 from models.baseline import delivered_kw, delivery_gbp
 from models.battery import Battery
+from models.compiling import KERNEL, LOOP, RARE
 from models.settlement import Adders, adders_gbp, energy_gbp
 
 GATE_PERIODS: Final = 2  # an offer made now is for the period that starts in one hour
@@ -60,7 +62,7 @@ PUBLISHED_FIELDS: Final = (
 )
 
 
-class MarketSystem:
+class MarketSystem(EpisodeSystem):
     """A battery that offers turn-down to the DSO an hour ahead, must keep energy for it, and may fail to deliver.
 
     In period t the policy offers a power and a price for period t + 2. If the DSO wants a turn-down then, the offer
@@ -78,7 +80,6 @@ class MarketSystem:
     action_fields: tuple[Field, ...]
     terms = TERMS
     lane = LANE
-    decision_minutes = PERIOD_MINUTES
 
     def __init__(
         self,
@@ -108,12 +109,7 @@ class MarketSystem:
         if not 0.0 <= shortfall_factor <= 100.0:
             raise ValueError(f"shortfall_factor is {shortfall_factor}; 0 to 100 clearing prices are allowed")
         self.shortfall_factor = shortfall_factor
-        if start_fraction is not None and not self.battery.min_fraction <= start_fraction <= self.battery.max_fraction:
-            raise ValueError(
-                f"start_fraction is {start_fraction}; the battery allows "
-                f"{self.battery.min_fraction} to {self.battery.max_fraction}"
-            )
-        self.start_fraction = start_fraction
+        self.start_fraction = charge.checked_start(self.battery, start_fraction)
         self._source = flexibility or FlexibilitySource()
         self.flexibility = self._source.market(self.scenario.timestamps)
         self._published = _published(self.flexibility)
@@ -125,26 +121,30 @@ class MarketSystem:
             ),
         )
 
-    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
-        """Set a lane to the start of a drawn episode, nothing sold."""
-        lane["period"], lane["stop"] = self.scenario.episodes[int(rng.integers(len(self.scenario.episodes)))]
-        b = self.battery
-        fraction = rng.uniform(b.min_fraction, b.max_fraction) if self.start_fraction is None else self.start_fraction
-        lane["energy_kwh"] = lane["start_energy_kwh"] = fraction * b.capacity_kwh
-        for name in ("sold_kw", "sold_gbp_per_mwh"):
-            lane[name][:] = 0.0
-        for name in ("clearing_gbp_per_mwh", "power_kw", "called_kw", "called_gbp_per_mwh"):
-            lane[name] = 0.0
+    def begin(self, lane: np.void) -> None:
+        """Nothing has been sold; see `envs.episodes.EpisodeSystem`."""
+
+    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
+        """Set each lane to the start of a drawn episode; see `envs.system.System`."""
+        super().draw(rngs, lanes)
+        lanes["energy_kwh"] = lanes["start_energy_kwh"] = charge.start_kwh(self.battery, self.start_fraction, rngs)
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
         _observe_lanes(self.battery, self._published, self.scenario.history.price_information, lanes, observations)
 
-    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
+    def step(
+        self,
+        lanes: Lanes,
+        actions: FloatArray,
+        terms: NDArray[np.float64],
+        over: NDArray[np.bool_],
+        observations: FloatArray,
+    ) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(
             self.battery, self.adders, self.shortfall_factor, self.flexibility, self.scenario.market,
-            lanes, actions, terms, over,
+            self._published, self.scenario.history.price_information, lanes, actions, terms, over, observations,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, dict[str, float]]:
@@ -161,7 +161,7 @@ class MarketSystem:
         low, high = np.zeros((2, lanes.size, len(self.action_fields)), dtype=np.float32)
         wanted = self._published[lanes["period"], 0] > 0.0
         high[wanted, 0], high[wanted, 1] = self.battery.max_discharge_kw, MAX_PRICE_GBP_PER_MWH
-        _feasible_power(self.battery, lanes, low, high)
+        charge.feasible_fractions(self.battery, PERIOD_H, lanes, low[:, 2], high[:, 2])
         return low, high
 
     def telemetry(self, lane: np.void) -> dict[str, float]:
@@ -181,15 +181,9 @@ class MarketSystem:
 
     def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
         """Worth of the stored energy beyond half the band at the mean forecast price, (lanes, fields) to (lanes,)."""
-        b = self.battery
-        charge = observations[:, position(OWN_FIELDS, "charge_fraction")].astype(np.float64)
-        energy_mwh = (charge - 0.5 * (b.min_fraction + b.max_fraction)) * b.capacity_kwh / 1000.0
+        charge_fraction = observations[:, position(OWN_FIELDS, "charge_fraction")]
         forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
-        return energy_mwh * b.discharge_efficiency * forecast.mean(axis=1, dtype=np.float64)
-
-    def when(self, lane: np.void) -> pd.Timestamp:
-        """Start of the period that a lane decides next, UTC."""
-        return self.scenario.timestamps[lane["period"]]
+        return charge.held_gbp(self.battery, charge_fraction, forecast)
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """State of charge, sold and metered power under the prices they met, for the last two days."""
@@ -220,7 +214,7 @@ def _published(flexibility: FlexibilityMarket) -> FloatArray:
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 
-@njit(cache=True)
+@njit(**RARE)
 def sell_turn_down(
     flexibility: FlexibilityMarket, t: int, offered_kw: float, price_gbp_per_mwh: float
 ) -> tuple[float, float]:
@@ -241,24 +235,26 @@ def sell_turn_down(
     return sold_kw[0], clearing
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _step_lanes(
     battery: Battery,
     adders: Adders,
     shortfall_factor: float,
     flexibility: FlexibilityMarket,
     market: Market,
+    published: np.ndarray,
+    shown: np.ndarray,
     lanes: np.ndarray,
     actions: np.ndarray,
     terms: np.ndarray,
     over: np.ndarray,
+    observations: np.ndarray,
 ) -> None:
     for i in range(lanes.size):
         lane = lanes[i]
         t = lane["period"]
-        energy_kwh, power_kw = battery_model.step(
-            battery, lane["energy_kwh"], asked_kw(battery, actions[i, 2]), PERIOD_H
-        )
+        asked_kw = battery_model.asked_kw(battery, actions[i, 2])
+        energy_kwh, power_kw = battery_model.step(battery, lane["energy_kwh"], asked_kw, PERIOD_H)
         metered_kwh = power_kw * PERIOD_H
         _, terms[i, 0] = energy_gbp(0.0, metered_kwh, 0.0, market.imbalance_price_gbp_per_mwh[t])
         terms[i, 1], terms[i, 2] = adders_gbp(adders, metered_kwh, market.carbon_g_per_kwh[t])
@@ -289,32 +285,27 @@ def _step_lanes(
             terms[i, 6] = gained_kwh * battery.discharge_efficiency * market.end_price_gbp_per_mwh[t + 1] / 1000.0
         lane["energy_kwh"], lane["power_kw"] = energy_kwh, power_kw
         lane["period"] = t + 1
+        _observe(battery, published, shown, lane, observations[i])
 
 
-@njit(cache=True)
+@njit(**LOOP)
 def _observe_lanes(
     battery: Battery, published: np.ndarray, shown: np.ndarray, lanes: np.ndarray, observations: np.ndarray
 ) -> None:
     for i in range(lanes.size):
-        lane, observation = lanes[i], observations[i]
-        t = lane["period"]
-        now, then = t % GATE_PERIODS, (t + 1) % GATE_PERIODS
-        observation[0] = lane["energy_kwh"] / battery.capacity_kwh
-        observation[1] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
-        observation[2], observation[3] = lane["sold_kw"][now], lane["sold_gbp_per_mwh"][now]
-        observation[4], observation[5] = lane["sold_kw"][then], lane["sold_gbp_per_mwh"][then]
-        observation[6] = lane["clearing_gbp_per_mwh"]
-        at = 7
-        for field in range(published.shape[1]):
-            observation[at + field] = published[t, field]
-        at += published.shape[1]
-        for field in range(shown.shape[1]):
-            observation[at + field] = shown[t, field]
+        _observe(battery, published, shown, lanes[i], observations[i])
 
 
-@njit(cache=True)
-def _feasible_power(battery: Battery, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    for i in range(lanes.size):
-        low_kw, high_kw = battery_model.power_limits_kw(battery, lanes[i]["energy_kwh"], PERIOD_H)
-        low[i, 2] = low_kw / battery.max_discharge_kw if battery.max_discharge_kw > 0.0 else 0.0
-        high[i, 2] = high_kw / battery.max_charge_kw if battery.max_charge_kw > 0.0 else 0.0
+@njit(**KERNEL)
+def _observe(
+    battery: Battery, published: np.ndarray, shown: np.ndarray, lane: np.void, observation: np.ndarray
+) -> None:
+    t = lane["period"]
+    now, then = t % GATE_PERIODS, (t + 1) % GATE_PERIODS
+    observation[0] = lane["energy_kwh"] / battery.capacity_kwh
+    observation[1] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
+    observation[2], observation[3] = lane["sold_kw"][now], lane["sold_gbp_per_mwh"][now]
+    observation[4], observation[5] = lane["sold_kw"][then], lane["sold_gbp_per_mwh"][then]
+    observation[6] = lane["clearing_gbp_per_mwh"]
+    at = copy_row(published, t, observation, 7)
+    copy_row(shown, t, observation, at)

@@ -49,7 +49,7 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Start an episode drawn by the env's own generator; `options` are not used."""
         super().reset(seed=seed)
-        self.system.draw(self.np_random, self.lanes[0])
+        self.system.draw([self.np_random], self.lanes)
         self._log.clear()
         return self.observe(), {}
 
@@ -57,13 +57,13 @@ class SystemEnv(gym.Env[FloatArray, FloatArray]):
         """Advance to the next decision; an action outside the space is clipped to what is feasible."""
         asked = np.asarray(action, dtype=np.float32).reshape(1, -1)
         began = self.system.when(self.lanes[0]) if self.render_mode else None
-        self.system.step(self.lanes, asked, self._terms, self._over)
+        self.system.step(self.lanes, asked, self._terms, self._over, self._observations)
         terms = self._terms[0].tolist()
         info: dict[str, Any] = self.system.telemetry(self.lanes[0])
         if began is not None:
             self._log.append({"timestamp_utc": began, **info})
         info["reward_gbp"] = dict(zip(self.system.terms, terms, strict=True))
-        return self.observe(), sum(terms), bool(self._over[0]), False, info
+        return self._observations[0].copy(), sum(terms), bool(self._over[0]), False, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """The last two days as an image, shape (height, width, 3), or None without a render mode."""

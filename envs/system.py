@@ -1,5 +1,6 @@
 """What every simulated system offers, so that one set of shells turns it into environments."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,22 +31,30 @@ class System(Protocol):
     lane: np.dtype[np.void]
     decision_minutes: int
 
-    def draw(self, rng: np.random.Generator, lane: np.void) -> None:
-        """Set one lane to the start of a drawn episode."""
+    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
+        """Set each lane, shape (n,), to the start of an episode drawn by its own generator."""
         ...
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write what each lane sees: lanes (n,) to observations (n, fields)."""
         ...
 
-    def step(self, lanes: Lanes, actions: FloatArray, terms: NDArray[np.float64], over: NDArray[np.bool_]) -> None:
-        """Advance every lane to its next decision in place.
+    def step(
+        self,
+        lanes: Lanes,
+        actions: FloatArray,
+        terms: NDArray[np.float64],
+        over: NDArray[np.bool_],
+        observations: FloatArray,
+    ) -> None:
+        """Advance every lane to its next decision in place, and write what it sees then.
 
         Args:
             lanes: Shape (n,), changed in place.
             actions: Shape (n, action fields); anything is allowed, NaN asks for nothing.
             terms: Written: GBP by term, shape (n, len(terms)).
             over: Written: whether the lane's episode has ended, shape (n,).
+            observations: Written: what each lane sees after the step, shape (n, observation fields).
         """
         ...
 

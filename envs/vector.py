@@ -39,27 +39,27 @@ class LaneRunner:
         for lane, seed in enumerate(seeds):
             if seed is not None:
                 self._rngs[lane] = np.random.default_rng(seed)
-            self.system.draw(self._rngs[lane], self.lanes[lane])
-        return self._observe()
+        observations = np.empty_like(self.final_observations)
+        self._restart(np.arange(self.lanes.size), observations)
+        return observations
 
     def step(self, actions: FloatArray) -> FloatArray:
         """Advance every lane, restart those that ended, and return observations (n_lanes, fields)."""
-        self.system.step(self.lanes, actions, self.terms, self.over)
-        observations = self._observe()
+        observations = np.empty_like(self.final_observations)
+        self.system.step(self.lanes, actions, self.terms, self.over, observations)
         if self.over.any():
             ended = np.flatnonzero(self.over)
             self.final_observations[ended] = observations[ended]
-            for lane in ended:
-                self.system.draw(self._rngs[lane], self.lanes[lane])
-            restarted = np.empty((ended.size, observations.shape[1]), dtype=np.float32)
-            self.system.observe(self.lanes[ended], restarted)
-            observations[ended] = restarted
+            self._restart(ended, observations)
         return observations
 
-    def _observe(self) -> FloatArray:
-        observations = np.empty_like(self.final_observations)
-        self.system.observe(self.lanes, observations)
-        return observations
+    def _restart(self, chosen: NDArray[np.int64], observations: FloatArray) -> None:
+        """Draw new episodes for the chosen lanes and write what they see first."""
+        lanes = np.empty(chosen.size, self.lanes.dtype)
+        seen = np.empty((chosen.size, observations.shape[1]), np.float32)
+        self.system.draw([self._rngs[lane] for lane in chosen], lanes)
+        self.system.observe(lanes, seen)
+        self.lanes[chosen], observations[chosen] = lanes, seen
 
 
 class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):

@@ -11,11 +11,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+
+from models.compiling import KERNEL
 
 MAX_DAYS: Final = 10
 SLOTS: Final = 48
-LANE: Final = np.dtype([("kw", np.float32, (SLOTS, MAX_DAYS)), ("next", np.int8, SLOTS)])
+DAYS: Final = np.dtype([("kw", np.float32, MAX_DAYS), ("next", np.int32)])  # the next eligible day's place
+LANE: Final = np.dtype([("slots", DAYS, SLOTS)])  # one for each half-hour of the day
 
 
 class BaselineRules(NamedTuple):
@@ -44,45 +46,49 @@ def checked(rules: BaselineRules) -> BaselineRules:
     return rules
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def reset(lane: np.void, kw: float) -> None:
     """Start with a history of the same power everywhere."""
-    lane["kw"][:] = kw
-    lane["next"][:] = 0
+    for slot in range(SLOTS):
+        lane["slots"][slot]["kw"][:] = kw
+        lane["slots"][slot]["next"] = 0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def record(rules: BaselineRules, lane: np.void, t: int, metered_kw: float) -> None:
     """Let an eligible day's half-hour replace the oldest one."""
-    slot = t % SLOTS
-    place = lane["next"][slot]
-    lane["kw"][slot, place] = metered_kw
-    lane["next"][slot] = (place + 1) % rules.days
+    days = lane["slots"][t % SLOTS]
+    place = days["next"]
+    days["kw"][place] = metered_kw
+    days["next"] = place + 1 if place + 1 < rules.days else 0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def baseline_kw(rules: BaselineRules, lane: np.void, t: int) -> float:
     """Baseline of period t."""
-    days = lane["kw"][t % SLOTS]
+    days = lane["slots"][t % SLOTS]["kw"]
     total = 0.0
     for i in range(rules.days):
         total += days[i]
     if rules.highest == rules.days:
         return total / rules.days
-    chosen: NDArray[np.float32] = np.sort(days[: rules.days])
     total = 0.0
-    for i in range(rules.days - rules.highest, rules.days):
-        total += chosen[i]
+    for i in range(rules.days):
+        higher = 0
+        for j in range(rules.days):
+            higher += days[j] > days[i] or (days[j] == days[i] and j < i)
+        if higher < rules.highest:
+            total += days[i]
     return total / rules.highest
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def delivered_kw(baseline: float, metered_kw: float) -> float:
     """Turn-down delivered by a load, baseline less metered; below 0 if it drew more."""
     return baseline - metered_kw
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def delivery_gbp(
     sold_kw: float, price_gbp_per_mwh: float, delivered: float, shortfall_factor: float, period_h: float
 ) -> tuple[float, float]:

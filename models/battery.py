@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from numba import njit
 
+from models.compiling import KERNEL
+
 
 class Battery(NamedTuple):
     """Parameters of a battery; the defaults are those of the default site.
@@ -50,7 +52,7 @@ def checked(battery: Battery) -> Battery:
     return battery
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def power_limits_kw(b: Battery, energy_kwh: float, dt_h: float) -> tuple[float, float]:
     """Lowest and highest feasible grid power over the next `dt_h` hours; charging is positive.
 
@@ -63,7 +65,20 @@ def power_limits_kw(b: Battery, energy_kwh: float, dt_h: float) -> tuple[float, 
     return low_kw, high_kw
 
 
-@njit(cache=True)
+@njit(**KERNEL)
+def asked_kw(b: Battery, power_fraction: float) -> float:
+    """Grid power that a share asks for: of the highest charging (above 0) or discharging (below 0) power."""
+    return power_fraction * (b.max_charge_kw if power_fraction > 0.0 else b.max_discharge_kw)
+
+
+@njit(**KERNEL)
+def as_fractions(b: Battery, low_kw: float, high_kw: float) -> tuple[float, float]:
+    """Power limits as the shares that ask for them."""
+    low = low_kw / b.max_discharge_kw if b.max_discharge_kw > 0.0 else 0.0
+    return low, high_kw / b.max_charge_kw if b.max_charge_kw > 0.0 else 0.0
+
+
+@njit(**KERNEL)
 def step(b: Battery, energy_kwh: float, power_kw: float, dt_h: float) -> tuple[float, float]:
     """Stored energy after `dt_h` hours, and the grid power that was really exchanged.
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from numba import njit
 
+from models.compiling import KERNEL
+
 
 class Cluster(NamedTuple):
     """Parameters of a cluster; the defaults are A100 servers sized to draw just under 600 kW when all are busy.
@@ -66,37 +68,37 @@ def checked(cluster: Cluster) -> Cluster:
     return cluster
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def idle_kw_per_gpu(c: Cluster) -> float:
     """Draw of one idle GPU with its share of the server."""
     return (c.idle_w_per_gpu + c.idle_overhead_w_per_gpu) / 1000.0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def job_kw_per_gpu(c: Cluster) -> float:
     """Draw of one busy, uncapped GPU with its share of the server: the unit in which jobs state `power_kw`."""
     return (c.loaded_w_per_gpu + c.loaded_overhead_w_per_gpu) / 1000.0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def job_capacity_kw(c: Cluster) -> float:
     """Highest total `power_kw` of jobs running at once: every GPU busy."""
     return c.gpus * job_kw_per_gpu(c)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def busy_gpus(c: Cluster, job_kw: float) -> float:
     """GPUs taken by running jobs of `job_kw` in all; never more than there are. NaN takes none."""
     return min(job_kw / job_kw_per_gpu(c), c.gpus) if job_kw > 0.0 else 0.0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _cap(c: Cluster, cap_fraction: float) -> float:
     """The cap the hardware takes: between its lowest setting and no cap; NaN asks for no cap."""
     return min(max(cap_fraction, c.min_cap_fraction), 1.0) if cap_fraction == cap_fraction else 1.0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def throughput_fraction(c: Cluster, cap_fraction: float) -> float:
     """Work per hour of a busy GPU under a power cap, as a share of its uncapped work.
 
@@ -111,7 +113,7 @@ def throughput_fraction(c: Cluster, cap_fraction: float) -> float:
     return float(_cap(c, cap_fraction) ** c.throughput_exponent)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def it_power_kw(c: Cluster, busy: float, cap_fraction: float) -> float:
     """Draw of the IT hall with `busy` GPUs at work under a GPU power cap.
 
@@ -126,13 +128,13 @@ def it_power_kw(c: Cluster, busy: float, cap_fraction: float) -> float:
     return at_work * busy_kw + (c.gpus - at_work) * idle_kw_per_gpu(c)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def power_limits_kw(c: Cluster, busy: float) -> tuple[float, float]:
     """Lowest and highest IT power that capping can reach while `busy` GPUs keep their jobs."""
     return it_power_kw(c, busy, c.min_cap_fraction), it_power_kw(c, busy, 1.0)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def job_budget_kw(c: Cluster, it_limit_kw: float) -> float:
     """Highest total `power_kw` of uncapped jobs that keeps the IT hall within `it_limit_kw`; 0 if even idling does not.
 

@@ -151,25 +151,26 @@ def step(
     fan_kw = fan_power_kw(hall, fan_fraction)
     recirculation = recirculation_fraction(hall, it_kw, fan_fraction)
     substeps = max(ceil(dt_h / hall.substep_h - 1e-9), 1)
-    p = propagator(hall, fan_fraction, dt_h / substeps)
-    lag = exp(-p.span_h / hall.supply_lag_h)
+    span_h = dt_h / substeps
+    p = propagator(hall, fan_fraction, span_h)
+    lag = exp(-span_h / hall.supply_lag_h)
 
     chiller_kw = heat_removed_kw = recommended_c_h = allowable_c_h = 0.0
     before_c = inlet_c(state, recirculation)
     for _ in range(substeps):
         wanted_c = setpoint_c + (state.supply_c - setpoint_c) * lag
-        free = advanced(hall, p, state, it_kw + fan_kw, 0.0)
-        heat_kw = min(max((free.supply_c - wanted_c) / p.response.supply_c, 0.0), chiller.capacity_kw)
+        free = advanced(hall, p, state, it_kw + fan_kw)
+        heat_kw = min(max((free.supply_c - wanted_c) / p.loop_response.supply_c, 0.0), chiller.capacity_kw)
         after = HallState(
-            free.mass_c - heat_kw * p.response.mass_c,
-            free.air_c - heat_kw * p.response.air_c,
-            free.supply_c - heat_kw * p.response.supply_c,
+            free.mass_c - heat_kw * p.loop_response.mass_c,
+            free.air_c - heat_kw * p.loop_response.air_c,
+            free.supply_c - heat_kw * p.loop_response.supply_c,
         )
         chiller_kw += compressor_kw(chiller, heat_kw, 0.5 * (state.supply_c + after.supply_c), wet_bulb_c)
         heat_removed_kw += heat_kw
         after_c = inlet_c(after, recirculation)
-        recommended_c_h += _mean_excess_k(hall.recommended_inlet_c, before_c, after_c) * p.span_h
-        allowable_c_h += _mean_excess_k(hall.allowable_inlet_c, before_c, after_c) * p.span_h
+        recommended_c_h += _mean_excess_k(hall.recommended_inlet_c, before_c, after_c) * span_h
+        allowable_c_h += _mean_excess_k(hall.allowable_inlet_c, before_c, after_c) * span_h
         state, before_c = after, after_c
 
     chiller_kw /= substeps

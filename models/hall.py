@@ -69,13 +69,21 @@ class HallState(NamedTuple):
 
 
 class Propagator(NamedTuple):
-    """Exact solution of the network over `span_h` at one fan speed, see `propagator`."""
+    """Exact solution of the network over a span at one fan speed, see `propagator`.
 
-    span_h: float
-    first: float
-    second: float
-    flow_kw_per_k: float
-    response: HallState  # warming over the span per kW put into the loop, K/kW
+    Attributes:
+        mass_air_kwh_per_k: Heat that passes from air to mass over the span per kelvin between them at its start.
+        air_loop_kwh_per_k: The same from loop to air.
+        mass_loop_kwh_per_k: The same from loop to mass, by way of the air.
+        air_response: Warming over the span per kW put into the air, K/kW.
+        loop_response: Warming over the span per kW put into the loop, K/kW.
+    """
+
+    mass_air_kwh_per_k: float
+    air_loop_kwh_per_k: float
+    mass_loop_kwh_per_k: float
+    air_response: HallState
+    loop_response: HallState
 
 
 _RANGES = (
@@ -199,27 +207,30 @@ def steady_state(hall: Hall, it_kw: float, setpoint_c: float, fan_fraction: floa
 
 
 @njit(**PHYSICS)
-def _warming(hall: Hall, flow_kw_per_k: float, state: HallState, air_kw: float, loop_kw: float) -> HallState:
-    """Rates of change in K/h, with `air_kw` and `loop_kw` put into hall air and loop."""
-    into_mass_kw = hall.mass_conductance_kw_per_k * (state.air_c - state.mass_c)
-    into_loop_kw = flow_kw_per_k * (state.air_c - state.supply_c)
+def advanced(hall: Hall, p: Propagator, state: HallState, air_kw: float) -> HallState:
+    """State after a span in which `air_kw` goes into the air."""
+    air_to_mass_kwh = p.mass_air_kwh_per_k * (state.air_c - state.mass_c)
+    loop_to_air_kwh = p.air_loop_kwh_per_k * (state.supply_c - state.air_c)
+    loop_to_mass_kwh = p.mass_loop_kwh_per_k * (state.supply_c - state.mass_c)
+    mass_k = (air_to_mass_kwh + loop_to_mass_kwh) / hall.mass_capacity_kwh_per_k
+    air_k = (loop_to_air_kwh - air_to_mass_kwh) / hall.air_capacity_kwh_per_k
+    supply_k = -(loop_to_air_kwh + loop_to_mass_kwh) / hall.loop_capacity_kwh_per_k
     return HallState(
-        into_mass_kw / hall.mass_capacity_kwh_per_k,
-        (air_kw - into_mass_kw - into_loop_kw) / hall.air_capacity_kwh_per_k,
-        (into_loop_kw + loop_kw) / hall.loop_capacity_kwh_per_k,
+        state.mass_c + mass_k + p.air_response.mass_c * air_kw,
+        state.air_c + air_k + p.air_response.air_c * air_kw,
+        state.supply_c + supply_k + p.air_response.supply_c * air_kw,
     )
 
 
 @njit(**PHYSICS)
-def advanced(hall: Hall, p: Propagator, state: HallState, air_kw: float, loop_kw: float) -> HallState:
-    """State after `p.span_h` of constant heat."""
-    rate = _warming(hall, p.flow_kw_per_k, state, air_kw, loop_kw)
-    bend = _warming(hall, p.flow_kw_per_k, rate, 0.0, 0.0)
-    twist = _warming(hall, p.flow_kw_per_k, bend, 0.0, 0.0)
-    return HallState(
-        state.mass_c + p.span_h * rate.mass_c + p.first * bend.mass_c + p.second * twist.mass_c,
-        state.air_c + p.span_h * rate.air_c + p.first * bend.air_c + p.second * twist.air_c,
-        state.supply_c + p.span_h * rate.supply_c + p.first * bend.supply_c + p.second * twist.supply_c,
+def _exchange(hall: Hall, flow: float, x: float, y: float) -> tuple[float, float, float]:
+    """Entries mass-air, air-loop and mass-loop of C (x A + y A^2), which is symmetric; C are the capacities."""
+    link, mass, air = hall.mass_conductance_kw_per_k, hall.mass_capacity_kwh_per_k, hall.air_capacity_kwh_per_k
+    air_rate = (link + flow) / air
+    return (
+        link * (x - y * (link / mass + air_rate)),
+        flow * (x - y * (flow / hall.loop_capacity_kwh_per_k + air_rate)),
+        y * link * flow / air,
     )
 
 
@@ -229,7 +240,8 @@ def propagator(hall: Hall, fan_fraction: float, span_h: float) -> Propagator:
 
     A conserves heat, so one eigenvalue is 0 and the other two, -slow and -fast, solve a quadratic; they are real and
     distinct, as A is similar to a symmetric tridiagonal matrix. Hence phi(A) = span_h + first A + second A^2, the
-    polynomial through the three eigenvalues (Moler & Van Loan 2003, SIAM Review 45(1), Newton interpolation).
+    polynomial through the three eigenvalues (Moler & Van Loan 2003, SIAM Review 45(1), Newton interpolation), and
+    A^3 = -(slow + fast) A^2 - slow fast A gives phi(A) A in the same form. Conservation gives the diagonals.
     """
     flow = fan_fraction * hall.air_conductance_kw_per_k
     mass, air, loop = hall.mass_capacity_kwh_per_k, hall.air_capacity_kwh_per_k, hall.loop_capacity_kwh_per_k
@@ -242,6 +254,12 @@ def propagator(hall: Hall, fan_fraction: float, span_h: float) -> Propagator:
     at_slow = (span_h + expm1(-slow * span_h) / slow) / slow
     second = (at_slow - at_fast) / (fast - slow)
     first = at_slow + second * slow
-    at_rest = HallState(0.0, 0.0, 0.0)
-    response = advanced(hall, Propagator(span_h, first, second, flow, at_rest), at_rest, 0.0, 1.0)
-    return Propagator(span_h, first, second, flow, response)
+    mass_air, air_loop, mass_loop = _exchange(hall, flow, span_h - second * product, first - second * total)
+    in_mass_air, in_air_loop, in_mass_loop = _exchange(hall, flow, first, second)
+    air_response = HallState(
+        in_mass_air / (mass * air), (span_h - (in_mass_air + in_air_loop) / air) / air, in_air_loop / (loop * air)
+    )
+    loop_response = HallState(
+        in_mass_loop / (mass * loop), in_air_loop / (air * loop), (span_h - (in_mass_loop + in_air_loop) / loop) / loop
+    )
+    return Propagator(mass_air, air_loop, mass_loop, air_response, loop_response)

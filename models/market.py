@@ -20,6 +20,8 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
+from models.compiling import RARE
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -86,7 +88,7 @@ def _share_margin(order: Integers, n: int, last: int, price: Floats, quantity: F
             accepted[order[k]] = quantity[order[k]] * (taken / wanted)
 
 
-@njit(cache=True)
+@njit(**RARE)
 def clear(
     offer_gbp_per_mwh: Floats,
     offer_kw: Floats,

@@ -9,8 +9,8 @@ due when it must start now to meet both its latest start and its deadline. The f
 agent sees; the others are the overflow. Arrivals beyond the room of a lane stay in the table, unsorted, until room
 appears: nothing is ever dropped.
 
-Records rather than tuples of arrays, because Numba counts references for each array that a call takes out of a tuple:
-tens of nanoseconds a call, more than the work itself.
+A waiting job is kept with what the scans read (due period, power), so that they stay within the lane; the table is read
+when a job joins, starts or is late.
 """
 
 from typing import Any, Final, NamedTuple, Protocol
@@ -19,19 +19,23 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models.compiling import KERNEL
+
 Record = Any  # one element of a structured array: numpy.void here, a pointer inside compiled code
 
 MAX_ROOM: Final = 512
 LONGEST_PERIODS: Final = 96
+WAITING: Final = np.dtype([("row", np.int32), ("due_period", np.int32), ("power_kw", np.float64)], align=True)
 LANE: Final = np.dtype(
     [
         ("n_waiting", np.int64),  # jobs in `waiting`
         ("next_job", np.int64),  # first row of the table not yet in the order
         ("first_job", np.int64),  # first row this lane meets
         ("n_started", np.int64),
-        ("waiting", np.int32, MAX_ROOM),  # rows of waiting jobs in order; past `n_waiting` meaningless
-        ("running_jobs", np.int32, LONGEST_PERIODS),  # jobs that will run in period t, at t % LONGEST_PERIODS
-        ("running_kw", np.float64, LONGEST_PERIODS),  # the power promised to them
+        ("waiting_kw", np.float64),  # power of the jobs in `waiting`
+        ("waiting_kwh", np.float64),  # their work
+        ("running_kw", np.float64, LONGEST_PERIODS),  # power promised in period t, at t % LONGEST_PERIODS
+        ("waiting", WAITING, MAX_ROOM),  # in order; past `n_waiting` meaningless
     ],
     align=True,
 )
@@ -100,25 +104,24 @@ def new_queues(rules: QueueRules, jobs: JobTable, n_lanes: int) -> NDArray[np.vo
     return np.zeros(n_lanes, LANE)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def reset(jobs: JobTable, lane: Record, t: int) -> None:
     """Empty the lane; the first jobs it will meet are those that arrive in period t."""
     lane["running_kw"][:] = 0.0
-    lane["running_jobs"][:] = 0
-    lane["n_waiting"] = 0
-    lane["n_started"] = 0
+    lane["n_waiting"] = lane["n_started"] = 0
+    lane["waiting_kw"] = lane["waiting_kwh"] = 0.0
     lane["next_job"] = jobs.first_job[t]
     lane["first_job"] = jobs.first_job[t]
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def running_kw(lane: Record, t: int) -> float:
     """Total power of the jobs running in period t."""
     return lane["running_kw"][t % LONGEST_PERIODS]
 
 
-@njit(cache=True)
-def headroom_kw(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float) -> float:
+@njit(**KERNEL)
+def headroom_kw(rules: QueueRules, lane: Record, t: int, limit_kw: float) -> float:
     """Power in which jobs may start now: the one answer that every way to start a job obeys.
 
     `limit_kw` is the highest total power of running jobs in this period, the capacity if that is lower; NaN allows
@@ -126,34 +129,27 @@ def headroom_kw(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_k
     """
     room_kw = min(limit_kw, rules.capacity_kw) - running_kw(lane, t) if limit_kw > 0.0 else 0.0
     if room_kw > 0.0 and rules.force_due and lane["n_waiting"] > 0:
-        first = jobs.rows[lane["waiting"][0]]
+        first = lane["waiting"][0]
         if first["due_period"] <= t and first["power_kw"] > room_kw:
             return 0.0
     return max(room_kw, 0.0)
 
 
-@njit(cache=True)
-def releasable_kw(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float) -> float:
+@njit(**KERNEL)
+def releasable_kw(rules: QueueRules, lane: Record, t: int, limit_kw: float) -> float:
     """Upper bound of the power that `release` can add now: the headroom, or all that waits if that is less."""
-    room_kw, waiting_kw = headroom_kw(rules, jobs, lane, t, limit_kw), 0.0
-    for i in range(lane["n_waiting"]):
-        waiting_kw += jobs.rows[lane["waiting"][i]]["power_kw"]
-        if waiting_kw >= room_kw:
-            return room_kw
-    return waiting_kw
+    return min(headroom_kw(rules, lane, t, limit_kw), lane["waiting_kw"])
 
 
-@njit(cache=True)
-def feasible_start_mask(
-    rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float, mask: NDArray[np.bool_]
-) -> None:
+@njit(**KERNEL)
+def feasible_start_mask(rules: QueueRules, lane: Record, t: int, limit_kw: float, mask: NDArray[np.bool_]) -> None:
     """Write into `mask` (visible_slots,) which slots hold a job that may start now, each taken alone."""
-    room_kw, seen = headroom_kw(rules, jobs, lane, t, limit_kw), min(lane["n_waiting"], rules.visible_slots)
+    room_kw, seen = headroom_kw(rules, lane, t, limit_kw), min(lane["n_waiting"], rules.visible_slots)
     for i in range(mask.shape[0]):
-        mask[i] = i < seen and jobs.rows[lane["waiting"][i]]["power_kw"] <= room_kw
+        mask[i] = i < seen and lane["waiting"][i]["power_kw"] <= room_kw
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def begin_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float) -> float:
     """Let the jobs of period t join the queue, then start due jobs if the rules force them.
 
@@ -161,19 +157,19 @@ def begin_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_
         GBP (a cost, 0 or more) for lateness that was already certain when a job joined.
     """
     sla_gbp = _admit(rules, jobs, lane, t)
-    if rules.force_due:
-        n_due, room_kw = 0, headroom_kw(rules, jobs, lane, t, limit_kw)
+    if rules.force_due and lane["n_waiting"] > 0 and lane["waiting"][0]["due_period"] <= t:
+        n_due, room_kw = 0, headroom_kw(rules, lane, t, limit_kw)
         while n_due < lane["n_waiting"]:
-            job = jobs.rows[lane["waiting"][n_due]]
+            job = lane["waiting"][n_due]
             if job["due_period"] > t or job["power_kw"] > room_kw:
                 break
-            room_kw -= _start(lane, t, job)
+            room_kw -= _start(rules, jobs, lane, t, job)
             n_due += 1
         _close_gap(lane, 0, n_due)
     return sla_gbp
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def release(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float, budget_kw: float) -> float:
     """Start waiting jobs, visible or not, in order, each one that fits (a smaller job may pass a larger one).
 
@@ -185,42 +181,44 @@ def release(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: f
     wanted_kw = budget_kw - running_kw(lane, t)
     if not wanted_kw > 0.0:
         return 0.0
-    room_kw = min(headroom_kw(rules, jobs, lane, t, limit_kw), wanted_kw)
+    room_kw = min(headroom_kw(rules, lane, t, limit_kw), wanted_kw)
     started_kw, kept = 0.0, 0
     for i in range(lane["n_waiting"]):
-        job = jobs.rows[lane["waiting"][i]]
+        job = lane["waiting"][i]
         if job["power_kw"] <= room_kw - started_kw:
-            started_kw += _start(lane, t, job)
+            started_kw += _start(rules, jobs, lane, t, job)
         else:
-            lane["waiting"][kept] = lane["waiting"][i]
+            _keep(lane, i, kept)
             kept += 1
-    lane["n_waiting"] = kept
+    _leave(lane, kept)
     return started_kw
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def start_slots(
-    rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float, wanted: NDArray[np.bool_]
+    rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float, wanted: NDArray[Any]
 ) -> float:
-    """Start the jobs in the wanted slots, in slot order, each one that fits; `wanted` is (visible_slots,) or shorter.
+    """Start the jobs in the wanted slots, in slot order, each one that fits.
+
+    `wanted` is (visible_slots,) or shorter, of truth values or of numbers: above 0.5 is wanted, NaN is not.
 
     Returns:
         Power of the jobs started, kW.
     """
-    room_kw, started_kw, kept = headroom_kw(rules, jobs, lane, t, limit_kw), 0.0, 0
+    room_kw, started_kw, kept = headroom_kw(rules, lane, t, limit_kw), 0.0, 0
     seen = min(lane["n_waiting"], wanted.shape[0], rules.visible_slots)
     for i in range(seen):
-        job = jobs.rows[lane["waiting"][i]]
-        if wanted[i] and job["power_kw"] <= room_kw - started_kw:
-            started_kw += _start(lane, t, job)
+        job = lane["waiting"][i]
+        if wanted[i] > 0.5 and job["power_kw"] <= room_kw - started_kw:
+            started_kw += _start(rules, jobs, lane, t, job)
         else:
-            lane["waiting"][kept] = lane["waiting"][i]
+            _keep(lane, i, kept)
             kept += 1
     _close_gap(lane, kept, seen - kept)
     return started_kw
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def end_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[float, float]:
     """Draw the power of period t and charge the lateness that its passing made certain.
 
@@ -233,90 +231,145 @@ def end_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple
     """
     sla_gbp = 0.0
     for i in range(lane["n_waiting"]):
-        job = jobs.rows[lane["waiting"][i]]
-        if job["due_period"] > t:
+        if lane["waiting"][i]["due_period"] > t:
             break
+        job = jobs.rows[lane["waiting"][i]["row"]]
         if job["deadline_period"] - job["duration_periods"] <= t:
             sla_gbp += job["sla_penalty_gbp_per_h"] * rules.period_h
     now = t % LONGEST_PERIODS
     drawn_kw = lane["running_kw"][now]
     lane["running_kw"][now] = 0.0
-    lane["running_jobs"][now] = 0
     return drawn_kw, sla_gbp
 
 
-@njit(cache=True)
+@njit(**KERNEL)
+def backlog(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[int, float]:
+    """Number and energy (kWh) of the jobs that have arrived and found no room in the order."""
+    number = _arrived(jobs, t) - lane["next_job"]
+    if number <= 0:
+        return 0, 0.0
+    first, last = jobs.rows[lane["next_job"]], jobs.rows[_arrived(jobs, t) - 1]
+    return number, last["energy_before_kwh"] + _energy_kwh(rules, last) - first["energy_before_kwh"]
+
+
+@njit(**KERNEL)
 def overflow(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[int, float]:
     """Number and energy (kWh) of the waiting jobs beyond the visible slots."""
-    number, energy_kwh = _arrived(jobs, t) - lane["next_job"], 0.0
-    if number > 0:
-        first, last = jobs.rows[lane["next_job"]], jobs.rows[_arrived(jobs, t) - 1]
-        energy_kwh = last["energy_before_kwh"] + _energy_kwh(rules, last) - first["energy_before_kwh"]
-    for i in range(rules.visible_slots, lane["n_waiting"]):
-        number += 1
-        energy_kwh += _energy_kwh(rules, jobs.rows[lane["waiting"][i]])
+    number, energy_kwh = backlog(rules, jobs, lane, t)
+    hidden = lane["n_waiting"] - rules.visible_slots
+    if hidden > 0:
+        number, energy_kwh = number + hidden, energy_kwh + lane["waiting_kwh"]
+        for i in range(rules.visible_slots):
+            energy_kwh -= _energy_kwh(rules, jobs.rows[lane["waiting"][i]["row"]])
     return number, energy_kwh
 
 
-@njit(cache=True)
-def tally(jobs: JobTable, lane: Record, t: int) -> tuple[int, int, int, int]:
-    """Jobs arrived since reset, waiting, running in period t, and done; between `begin_period` and `end_period`."""
+@njit(**KERNEL)
+def write_committed_kw(lane: Record, t: int, edges: tuple[int, ...], out: NDArray[np.float32], at: int) -> int:
+    """Write the mean power promised to running jobs between each two edges, in periods ahead.
+
+    Args:
+        lane: The lane.
+        t: The period now.
+        edges: Ascending from 0, at most `LONGEST_PERIODS`.
+        out: Written from place `at` on.
+        at: First place written.
+
+    Returns:
+        The place behind the last one written.
+    """
+    place = t % LONGEST_PERIODS
+    for k in range(len(edges) - 1):
+        kw = 0.0
+        for _ in range(edges[k], edges[k + 1]):
+            kw += lane["running_kw"][place]
+            place = place + 1 if place + 1 < LONGEST_PERIODS else 0  # faster than a remainder
+        out[at + k] = kw / (edges[k + 1] - edges[k])
+    return at + len(edges) - 1
+
+
+@njit(**KERNEL)
+def tally(jobs: JobTable, lane: Record, t: int) -> tuple[int, int, int]:
+    """Jobs arrived since reset, waiting and started by period t; between `begin_period` and `end_period`."""
     arrived = _arrived(jobs, t)
     waiting = lane["n_waiting"] + arrived - lane["next_job"]
-    running = lane["running_jobs"][t % LONGEST_PERIODS]
-    return arrived - lane["first_job"], waiting, running, lane["n_started"] - running
+    return arrived - lane["first_job"], waiting, lane["n_started"]
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _arrived(jobs: JobTable, t: int) -> int:
     """Rows that have arrived by period t; past the end of the table nothing more comes."""
     return jobs.first_job[min(t + 1, jobs.first_job.shape[0] - 1)]
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _energy_kwh(rules: QueueRules, job: Record) -> float:
     return job["power_kw"] * job["duration_periods"] * rules.period_h
 
 
-@njit(cache=True)
-def _goes_before(a: Record, b: Record) -> bool:
-    """Whether job `a`, of a later row, is ahead of job `b` in the order of waiting jobs."""
-    if a["due_period"] != b["due_period"]:
-        return a["due_period"] < b["due_period"]
-    return a["priority"] > b["priority"]
+@njit(**KERNEL)
+def _goes_before(jobs: JobTable, job: Record, other: Record) -> bool:
+    """Whether the job of a later row is ahead of a waiting one."""
+    if job["due_period"] != other["due_period"]:
+        return job["due_period"] < other["due_period"]
+    return job["priority"] > jobs.rows[other["row"]]["priority"]
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _admit(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> float:
     """Insert arrived jobs into the order while there is room; returns the GBP of lateness certain on joining."""
-    sla_gbp, arrived = 0.0, _arrived(jobs, t)
+    sla_gbp, arrived, waiting = 0.0, _arrived(jobs, t), lane["waiting"]
     while lane["next_job"] < arrived and lane["n_waiting"] < rules.room:
-        job, place = jobs.rows[lane["next_job"]], lane["n_waiting"]
-        while place > 0 and _goes_before(job, jobs.rows[lane["waiting"][place - 1]]):
-            lane["waiting"][place] = lane["waiting"][place - 1]
+        row, place = lane["next_job"], lane["n_waiting"]
+        job = jobs.rows[row]
+        while place > 0 and _goes_before(jobs, job, waiting[place - 1]):
+            waiting[place] = waiting[place - 1]
             place -= 1
-        lane["waiting"][place] = lane["next_job"]
+        entry = waiting[place]
+        entry["row"], entry["due_period"], entry["power_kw"] = row, job["due_period"], job["power_kw"]
         lane["n_waiting"] += 1
         lane["next_job"] += 1
+        lane["waiting_kw"] += job["power_kw"]
+        lane["waiting_kwh"] += _energy_kwh(rules, job)
         late_periods = max(t + job["duration_periods"] - job["deadline_period"], 0)
         sla_gbp += job["sla_penalty_gbp_per_h"] * late_periods * rules.period_h
     return sla_gbp
 
 
-@njit(cache=True)
-def _start(lane: Record, t: int, job: Record) -> float:
-    """Promise the job its power from period t to its end; returns that power, kW."""
-    for period in range(t, t + job["duration_periods"]):
-        lane["running_kw"][period % LONGEST_PERIODS] += job["power_kw"]
-        lane["running_jobs"][period % LONGEST_PERIODS] += 1
+@njit(**KERNEL)
+def _start(rules: QueueRules, jobs: JobTable, lane: Record, t: int, waiting: Record) -> float:
+    """Promise a waiting job its power from period t to its end; returns that power, kW. The caller closes the gap."""
+    job, power_kw, now = jobs.rows[waiting["row"]], waiting["power_kw"], t % LONGEST_PERIODS
+    last = now + job["duration_periods"] - 1
+    for place in range(now, min(last + 1, LONGEST_PERIODS)):
+        lane["running_kw"][place] += power_kw
+    for place in range(last + 1 - LONGEST_PERIODS):  # what goes on past the end of the ring
+        lane["running_kw"][place] += power_kw
     lane["n_started"] += 1
-    return job["power_kw"]
+    lane["waiting_kw"] -= power_kw
+    lane["waiting_kwh"] -= _energy_kwh(rules, job)
+    return power_kw
 
 
-@njit(cache=True)
+@njit(**KERNEL)
+def _keep(lane: Record, i: int, kept: int) -> None:
+    """Move the i-th waiting job up to the place after those kept before it."""
+    if i > kept:
+        lane["waiting"][kept] = lane["waiting"][i]
+
+
+@njit(**KERNEL)
 def _close_gap(lane: Record, start: int, length: int) -> None:
     """Remove `length` entries of the order from `start` on."""
     if length > 0:
         for i in range(start, lane["n_waiting"] - length):
             lane["waiting"][i] = lane["waiting"][i + length]
-        lane["n_waiting"] -= length
+        _leave(lane, lane["n_waiting"] - length)
+
+
+@njit(**KERNEL)
+def _leave(lane: Record, n_waiting: int) -> None:
+    """Cut the order to its first `n_waiting` jobs; what rounding leaves in the sums does not outlive an empty queue."""
+    lane["n_waiting"] = n_waiting
+    if n_waiting == 0:
+        lane["waiting_kw"] = lane["waiting_kwh"] = 0.0

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from numba import njit
 
+from models.compiling import KERNEL
+
 
 class Adders(NamedTuple):
     """What a kWh costs beside its market price.
@@ -17,7 +19,7 @@ class Adders(NamedTuple):
     carbon_gbp_per_tonne: float = 0.0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def energy_gbp(
     position_kwh: float, metered_kwh: float, day_ahead_gbp_per_mwh: float, imbalance_gbp_per_mwh: float
 ) -> tuple[float, float]:
@@ -29,7 +31,7 @@ def energy_gbp(
     return day_ahead_gbp, -(metered_kwh - position_kwh) * imbalance_gbp_per_mwh / 1000.0
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def adders_gbp(adders: Adders, metered_kwh: float, carbon_g_per_kwh: float) -> tuple[float, float]:
     """Money earned by network adders (on import only) and by the carbon price (on net import)."""
     network_gbp = -adders.network_gbp_per_mwh * max(metered_kwh, 0.0) / 1000.0

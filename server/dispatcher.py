@@ -19,13 +19,13 @@ from baselines.price_chain import PriceChain
 from baselines.rule import RulePolicy
 from data.calendar import PERIOD
 from data.schema import PERIOD_H, PERIOD_MINUTES
-from envs.battery import HORIZON_H, BatterySystem, asked_kw, decision_minutes, observation_fields, write_observation
+from envs.battery import HORIZON_H, BatterySystem, decision_minutes, observation_fields, write_observation
 from envs.fields import Field, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX, information
 from evaluation.policy import Policy
 from forecasting.deviation import DeviationForecaster
 from models import battery as battery_model
-from models.battery import Battery
+from models.battery import Battery, asked_kw
 from models.settlement import Adders
 from server.market_view import MarketView, published
 

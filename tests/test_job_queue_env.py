@@ -1,7 +1,7 @@
 """Laws of the job queue environment and of its plain rules."""
 
+from copy import copy
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,14 +47,13 @@ def flat(table):
 
 def lanes_of(system, n=1, seed=0):
     lanes, rng = np.zeros(n, system.lane), np.random.default_rng(seed)
-    for lane in lanes:
-        system.draw(rng, lane)
+    system.draw([rng] * n, lanes)
     return lanes
 
 
 def step(system, lanes, actions):
     terms, over = np.zeros((lanes.size, len(system.terms))), np.zeros(lanes.size, np.bool_)
-    system.step(lanes, actions.astype(np.float32), terms, over)
+    system.step(lanes, actions.astype(np.float32), terms, over, observe(system, lanes))
     return terms, over
 
 
@@ -69,7 +68,7 @@ def column(system, observations, name):
 
 
 def waiting_rows(lane):
-    return lane["queue"]["waiting"][: lane["queue"]["n_waiting"]].tolist()
+    return lane["queue"]["waiting"]["row"][: lane["queue"]["n_waiting"]].tolist()
 
 
 def promised_kwh(lane):
@@ -279,20 +278,21 @@ def test_an_episode_begins_as_if_everything_had_always_started_at_once(flat):
     for _ in range(3 * WARM_UP_PERIODS):
         step(system, lanes, np.ones((1, SLOTS)))
     # What waits was left by the last step for the next decision: it starts in neither before that.
-    system.scenario = _one_episode(flat, Episode(int(lanes["period"][0]), int(lanes["period"][0]) + 10))
-    fresh = lanes_of(system)
+    first = int(lanes["period"][0])
+    fresh = lanes_of(JobQueueSystem(_one_episode(flat, Episode(first, first + 10)), jobs=JobSource(load_fraction=0.2)))
     assert waiting_rows(fresh[0]) == waiting_rows(lanes[0])
     np.testing.assert_allclose(fresh[0]["queue"]["running_kw"], lanes[0]["queue"]["running_kw"], atol=1e-9)
     assert fresh[0]["queue"]["running_kw"].max() > 0.0
 
 
 def _one_episode(scenario, episode):
-    return SimpleNamespace(episodes=[episode], history=scenario.history, timestamps=scenario.timestamps)
+    changed = copy(scenario)
+    changed.episodes = [episode]
+    return changed
 
 
 def test_an_episode_may_begin_with_the_history(flat):
-    system = JobQueueSystem(flat)
-    system.scenario = _one_episode(flat, Episode(0, 10))
+    system = JobQueueSystem(_one_episode(flat, Episode(0, 10)))
     lanes = lanes_of(system)
     assert lanes[0]["queue"]["n_started"] <= system.jobs.first_job[1]
 

@@ -79,7 +79,7 @@ def decide(rules, jobs, lane, t, limit_kw, decision):
 
 
 def visible(rules, lane):
-    return list(lane["waiting"][: min(lane["n_waiting"], rules.visible_slots)])
+    return list(lane["waiting"]["row"][: min(lane["n_waiting"], rules.visible_slots)])
 
 
 class Reference:
@@ -162,9 +162,14 @@ def test_the_kernel_equals_the_reference(rules, jobs, decisions, limits_kw):
         kwh = sum(jobs.rows["power_kw"][j] * jobs.rows["duration_periods"][j] * 0.5 for j in hidden)
         assert queue.overflow(rules, jobs, lane, t) == (len(hidden), kwh)
         arrived = int((reference.arrival <= t).sum())
-        n_running = len(reference.running(t))
         waiting = len(reference.ordered) + len(reference.unsorted)
-        assert queue.tally(jobs, lane, t) == (arrived, waiting, n_running, len(reference.start) - n_running)
+        assert queue.tally(jobs, lane, t) == (arrived, waiting, len(reference.start))
+        shown = lane["waiting"][: lane["n_waiting"]]
+        for name in ("due_period", "power_kw"):
+            assert list(shown[name]) == list(jobs.rows[name][shown["row"]])
+        kw = jobs.rows["power_kw"][shown["row"]]
+        kwh = kw @ jobs.rows["duration_periods"][shown["row"]] * 0.5
+        assert (lane["waiting_kw"], lane["waiting_kwh"]) == (kw.sum(), kwh)
         power_kw, late_gbp = queue.end_period(rules, jobs, lane, t)
         sla_gbp += late_gbp
         assert power_kw == reference.power_kw(t)
@@ -193,10 +198,11 @@ def test_no_job_is_lost_and_energy_is_conserved(rules, jobs, decisions):
     for t in range(len(jobs.first_job) + 20 + int(jobs.rows["duration_periods"].sum())):
         queue.begin_period(rules, jobs, lane, t, math.inf)
         decide(rules, jobs, lane, t, math.inf, decisions[t % len(decisions)])
-        arrived, waiting, running, done = queue.tally(jobs, lane, t)
-        assert arrived == waiting + running + done
+        arrived, waiting, started = queue.tally(jobs, lane, t)
+        assert arrived == waiting + started
         drawn_kwh += queue.end_period(rules, jobs, lane, t)[0] * 0.5
-    assert (arrived, waiting, running, done) == (len(jobs.rows), 0, 0, len(jobs.rows))
+    assert (arrived, waiting, started) == (len(jobs.rows), 0, len(jobs.rows))
+    assert not lane["running_kw"].any()
     assert drawn_kwh == (jobs.rows["power_kw"] * jobs.rows["duration_periods"] * 0.5).sum()
 
 
@@ -236,7 +242,7 @@ def test_the_mask_says_exactly_which_slot_starts(rules, jobs, decisions, limit_k
     lane, mask = one_lane(rules, jobs), np.zeros(rules.visible_slots, np.bool_)
     for t in range(len(jobs.first_job)):
         queue.begin_period(rules, jobs, lane, t, limit_kw)
-        queue.feasible_start_mask(rules, jobs, lane, t, limit_kw, mask)
+        queue.feasible_start_mask(rules, lane, t, limit_kw, mask)
         for k in range(rules.visible_slots):
             twin, only_k = lane.copy(), np.arange(rules.visible_slots) == k
             started_kw = queue.start_slots(rules, jobs, twin, t, limit_kw, only_k)
@@ -252,9 +258,9 @@ def test_a_release_stays_within_what_is_releasable_and_wanted(rules, jobs, limit
     lane = one_lane(rules, jobs)
     for t in range(len(jobs.first_job)):
         queue.begin_period(rules, jobs, lane, t, limit_kw)
-        able_kw, before_kw = queue.releasable_kw(rules, jobs, lane, t, limit_kw), queue.running_kw(lane, t)
+        able_kw, before_kw = queue.releasable_kw(rules, lane, t, limit_kw), queue.running_kw(lane, t)
         started_kw = queue.release(rules, jobs, lane, t, limit_kw, budget_kw)
-        assert 0.0 <= started_kw <= able_kw <= queue.headroom_kw(rules, jobs, lane, t, limit_kw) + started_kw
+        assert 0.0 <= started_kw <= able_kw <= queue.headroom_kw(rules, lane, t, limit_kw) + started_kw
         assert queue.running_kw(lane, t) == before_kw + started_kw
         assert started_kw == 0.0 or before_kw + started_kw <= budget_kw
         queue.end_period(rules, jobs, lane, t)
@@ -289,7 +295,7 @@ def test_a_reset_lane_meets_only_the_jobs_from_its_start_on(rules, jobs, start):
     queue.reset(jobs, lane, start)
     queue.begin_period(rules._replace(force_due=False), jobs, lane, start, math.inf)
     n_now = int((arrival_periods(jobs) == start).sum())
-    assert queue.tally(jobs, lane, start) == (n_now, n_now, 0, 0)
+    assert queue.tally(jobs, lane, start) == (n_now, n_now, 0)
     assert not lane["running_kw"].any()
 
 
@@ -298,9 +304,9 @@ def test_an_empty_queue_does_nothing():
     lane, mask = one_lane(rules, jobs), np.ones(16, np.bool_)
     for t in range(6):
         assert queue.begin_period(rules, jobs, lane, t, 100.0) == 0.0
-        queue.feasible_start_mask(rules, jobs, lane, t, 100.0, mask)
+        queue.feasible_start_mask(rules, lane, t, 100.0, mask)
         assert not mask.any()
-        assert queue.releasable_kw(rules, jobs, lane, t, 100.0) == 0.0
+        assert queue.releasable_kw(rules, lane, t, 100.0) == 0.0
         assert queue.release(rules, jobs, lane, t, 100.0, 100.0) == 0.0
         assert queue.start_slots(rules, jobs, lane, t, 100.0, ~mask) == 0.0
         assert queue.end_period(rules, jobs, lane, t) == (0.0, 0.0)
@@ -314,7 +320,7 @@ def test_a_due_job_that_does_not_fit_keeps_smaller_ones_from_passing_it():
     queue.begin_period(rules, jobs, lane, 0, 100.0)
     queue.end_period(rules, jobs, lane, 0)
     queue.begin_period(rules, jobs, lane, 1, 100.0)
-    assert queue.releasable_kw(rules, jobs, lane, 1, 100.0) == 0.0
+    assert queue.releasable_kw(rules, lane, 1, 100.0) == 0.0
     assert queue.release(rules, jobs, lane, 1, 100.0, 100.0) == 0.0
     queue.end_period(rules, jobs, lane, 1)
     queue.begin_period(rules, jobs, lane, 2, 100.0)

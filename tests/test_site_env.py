@@ -163,7 +163,8 @@ def test_all_work_left_at_the_end_is_paid_for(system):
     at_once[model.RELEASE] = 1.0
     *_, (_, idle, _, idle_info) = steps(env, NOTHING)
     *_, (_, busy, _, busy_info) = steps(env, at_once)
-    left = [lane["waiting_kwh"] + lane["queue"]["running_kw"].sum() * 0.5 for lane in (idle.copy(), busy.copy())]
+    queues = [lane["queue"] for lane in (idle.copy(), busy.copy())]
+    left = [lane["waiting_kwh"] + lane["running_kw"].sum() * 0.5 for lane in queues]
     assert left[0] >= left[1]
     assert idle_info["reward_gbp"]["end_value"] <= busy_info["reward_gbp"]["end_value"] + 1.0
 

@@ -135,6 +135,7 @@ class PpoTrainer:
         """
         self.model.set_logger(configure(str(self.run_dir), ["tensorboard"]))
         callback = _Watch(self, score, score_every, checkpoint_every)
+        callback.init_callback(self.model)  # a run that was killed while it ended has nothing left that would do it
         left = total_steps - self.model.num_timesteps
         finished = True
         try:

@@ -100,6 +100,11 @@ def test_interrupting_leaves_a_checkpoint_that_goes_on(system, tmp_path):
     np.testing.assert_array_equal(again.normaliser.obs_rms.mean, trainer.normaliser.obs_rms.mean)
     assert again.learn(2048, lambda policy: 0.0, 512, 512, progress_bar=False) is True
     assert again.model.num_timesteps == 2048
+    finished = PpoTrainer(system, tmp_path, **SMALL)
+    assert finished.load_checkpoint() == 2048
+    scores = []
+    assert finished.learn(2048, lambda policy: scores.append(0.0) or 0.0, 512, 512, progress_bar=False) is True
+    assert len(scores) == 1, "a run that had got there is scored again and ends"
 
 
 def test_resuming_without_a_checkpoint_says_so(system, tmp_path):

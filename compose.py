@@ -1,24 +1,54 @@
 """From a composed configuration to the objects that the entry points share."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from agents.bundle import FORECASTER, write_bundle
 from data import splits
+from data.load import checked
+from data.schema import PERIOD_MINUTES
 from envs.scenario import EpisodeLength, History, Scenario
 from envs.single import SystemEnv
 from envs.system import System
 from forecasting.forecast import Forecaster
+from forecasting.saved import save
+from forecasting.tables import walk_forward
 
 
 def history_and_forecaster(cfg: DictConfig) -> tuple[History, Forecaster]:
-    """Load the table, fit the forecaster on its training split, and lay out what policies are shown."""
-    table = instantiate(cfg.data.table)
-    train = table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")]
-    forecaster = instantiate(cfg.forecaster)(train)
-    return History(table, forecaster), forecaster
+    """Load the table, fit the forecasters, and lay out what policies are shown.
+
+    Returns:
+        The history, and the forecaster of the price for the time after it.
+    """
+    table = checked(instantiate(cfg.data.table))
+    shown, newest = _forecasters(cfg, cfg.forecaster, table, "imbalance_price_gbp_per_mwh")
+    history = History(
+        table,
+        shown,
+        carbon=lambda: _forecasters(cfg, cfg.carbon_forecaster, table, "carbon_intensity_mix_derived_g_per_kwh")[0],
+        wet_bulb=lambda: _forecasters(cfg, cfg.wet_bulb_forecaster, table, "wet_bulb_c")[0],
+    )
+    return history, newest
+
+
+def _forecasters(
+    cfg: DictConfig, settings: DictConfig, table: pd.DataFrame, column: str
+) -> tuple[Forecaster, Forecaster]:
+    """What forecasts the rows of the table, and what forecasts after them."""
+    minutes = list(range(0, PERIOD_MINUTES, cfg.env.system.get("decision_minutes", PERIOD_MINUTES)))
+    asked = {"column": column, "minutes": minutes}
+    settings = OmegaConf.merge(settings, {key: value for key, value in asked.items() if key in settings})
+    fit = instantiate(settings)
+    if cfg.refit_months:
+        plain = OmegaConf.to_container(settings, resolve=True)
+        return walk_forward(fit, table, plain, Path(cfg.forecasts), cfg.refit_months, minutes)
+    forecaster = fit(table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")])
+    return forecaster, forecaster
 
 
 def system_for(
@@ -43,12 +73,11 @@ def manifest(
     name: str,
     policy: str,
     system: System,
-    forecaster: Forecaster,
     scores: dict[str, Any],
     origin: dict[str, Any],
     settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe a policy for `agents.bundle.write_bundle`; `settings` come on top of those in the configuration."""
+    """Describe a policy for `write_policy`; `settings` come on top of those in the configuration."""
     return {
         "name": name,
         "policy": policy,
@@ -57,10 +86,15 @@ def manifest(
         "action_fields": [f.name for f in system.action_fields],
         "settings": {**_settings(cfg, policy), **(settings or {})},
         "system": system.parameters(),
-        "forecaster": forecaster._asdict(),
         "scores": scores,
         "provenance": origin,
     }
+
+
+def write_policy(folder: Path, described: dict[str, Any], forecaster: Forecaster, network: bytes | None = None) -> Path:
+    """Write a bundle: the forecaster first, then what `agents.bundle.write_bundle` writes."""
+    sha256 = save(forecaster, folder / FORECASTER)
+    return write_bundle(folder, {**described, "forecaster": {"column": forecaster.column, "sha256": sha256}}, network)
 
 
 def _settings(cfg: DictConfig, policy: str) -> dict[str, Any]:

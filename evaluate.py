@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.bundle import OnnxPolicy, write_bundle
+from agents.bundle import OnnxPolicy
 from agents.found import Learnt, learnt_policies
-from compose import fitted, history_and_forecaster, manifest, system_for
+from compose import fitted, history_and_forecaster, manifest, system_for, write_policy
 from data.schema import PERIOD_MINUTES
 from envs.single import SystemEnv
 from evaluation.backtest import ORACLE, Run, score, winner
@@ -54,8 +54,8 @@ def main(cfg: DictConfig) -> None:
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
     kind = best["policy"] if network is None else "onnx"
     taken = {} if network else fitted(cfg, best["policy"], envs[cfg.splits[0]])
-    described = manifest(cfg, best["policy"], kind, system, forecaster, chosen, origin, taken)
-    write_bundle(folder / "winner", described, network)
+    described = manifest(cfg, best["policy"], kind, system, chosen, origin, taken)
+    write_policy(folder / "winner", described, forecaster, network)
     served = Path(cfg.reports) / "winners" / cfg.env.name
     shutil.copytree(folder / "winner", served, dirs_exist_ok=True)
     page = write_report(folder)

@@ -62,14 +62,14 @@ class Replayed(NamedTuple):
     forecast: Forecast
     first: int
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """The kept forecasts; NaN for rows before the first."""
         if minute:
             raise ValueError(f"forecasts were made for the start of each period, not minute {minute}")
         mean = np.full((len(table), LEADS), np.nan, np.float32)
         quantiles = np.full((len(table), LEADS, len(QUANTILES)), np.nan, np.float32)
         mean[self.first :], quantiles[self.first :] = self.forecast
-        return Forecast(mean, quantiles)
+        return Forecast(mean[rows], quantiles[rows])
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="forecast")

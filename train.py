@@ -13,9 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from agents.bundle import OnnxPolicy, write_bundle
+from agents.bundle import OnnxPolicy
 from agents.ppo import best_network
-from compose import history_and_forecaster, manifest, system_for
+from compose import history_and_forecaster, manifest, system_for, write_policy
 from envs.single import SystemEnv
 from evaluation.backtest import IDLE, ORACLE
 from evaluation.metrics import capture
@@ -66,8 +66,8 @@ def main(cfg: DictConfig) -> None:
             "  %-15s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
         )
     scores = {"validation": {"value_gbp": values[trainer.name]}}
-    described = manifest(cfg, trainer.name, "onnx", training, forecaster, scores, origin)
-    bundle = write_bundle(run_dir / "bundle", described, network)
+    described = manifest(cfg, trainer.name, "onnx", training, scores, origin)
+    bundle = write_policy(run_dir / "bundle", described, forecaster, network)
     logger.info(
         "policy: %s   logs: tensorboard --logdir %s   %s",
         bundle,

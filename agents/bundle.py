@@ -11,6 +11,7 @@ from envs.fields import Field, FloatArray
 
 MANIFEST: Final = "bundle.json"
 NETWORK: Final = "policy.onnx"
+FORECASTER: Final = "forecaster"  # a folder
 FORMAT: Final = 1
 
 
@@ -57,7 +58,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
     Returns:
         Keys `format`, `name`, `policy` ("onnx", or the name of a baseline), `env`, `observation_fields`,
-        `action_fields`, `system` (parameters), `forecaster` (parameters), `scores`, `provenance`.
+        `action_fields`, `system` (parameters), `forecaster` (`column` and
+        `sha256` of its folder), `scores`, `provenance`.
 
     Raises:
         FileNotFoundError: No manifest there.

@@ -45,7 +45,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 )
 
 
-def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0) -> FloatArray:
+def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0, rows: slice = slice(None)) -> FloatArray:
     """Everything published that a policy is shown, for every period of a table.
 
     Row t uses only values that `data.publication` calls known when t is decided. What has no published value yet
@@ -55,9 +55,10 @@ def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0) ->
         table: A checked grid table of n rows.
         forecaster: Forecasts the imbalance price.
         minute: Minutes between the start of a period and the decision.
+        rows: Which rows to lay out, all by default; the others are history all the same.
 
     Returns:
-        Shape (n, len(FIELDS)), float32, C-contiguous, finite.
+        Shape (rows, len(FIELDS)), float32, C-contiguous, finite.
     """
     index = pd.DatetimeIndex(table.index)
     wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
@@ -87,6 +88,6 @@ def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0) ->
         known_mean(np.abs(deviation)),
         at_known_rows("net_imbalance_volume_mwh", carried_forward(volume), index, minute),
         at_known_rows("market_index_price_gbp_per_mwh", spread, index, minute),
-        *forecaster.predict(table, minute).mean.T,
     ]
-    return np.ascontiguousarray(np.nan_to_num(np.column_stack(columns), nan=0.0), dtype=np.float32)
+    shown = np.column_stack([*(column[rows] for column in columns), forecaster.predict(table, minute, rows).mean])
+    return np.ascontiguousarray(np.nan_to_num(shown, nan=0.0), dtype=np.float32)

@@ -1,5 +1,6 @@
 """A stretch of market history that episodes are drawn from: what is shown, what is settled, where episodes begin."""
 
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Final, Literal, NamedTuple
 
@@ -60,17 +61,26 @@ class History:
         data_hash: Names the table in reports and bundles.
     """
 
-    def __init__(self, table: pd.DataFrame, forecaster: Forecaster) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        forecaster: Forecaster,
+        carbon: Callable[[], Forecaster] = lambda: PersistenceForecaster("carbon_intensity_mix_derived_g_per_kwh"),
+        wet_bulb: Callable[[], Forecaster] = lambda: PersistenceForecaster("wet_bulb_c"),
+    ) -> None:
         """Lay out what is settled; what is shown is made when a system first asks for it.
 
         Args:
             table: A grid table.
             forecaster: Forecasts the imbalance price for the policies.
+            carbon: Makes the forecaster of carbon intensity; not every system asks for it.
+            wet_bulb: Makes the forecaster of the wet-bulb temperature.
 
         Raises:
             ValueError: If the table breaks the schema.
         """
         self._table, self._forecaster = checked(table), forecaster
+        self._carbon, self._wet_bulb = carbon, wet_bulb
         self.timestamps = pd.DatetimeIndex(self._table.index)
         self.market = _market(self._table)
         self.data_hash = table_hash(self._table)
@@ -88,13 +98,12 @@ class History:
     @cached_property
     def carbon_outlook(self) -> FloatArray:
         """Rows of `envs.outlook.CARBON_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
-        forecaster = PersistenceForecaster("carbon_intensity_mix_derived_g_per_kwh")
-        return _one_more(outlook(self._table, forecaster, CARBON_FIELDS))
+        return _one_more(outlook(self._table, self._carbon(), CARBON_FIELDS))
 
     @cached_property
     def wet_bulb_outlook(self) -> FloatArray:
         """Rows of `envs.outlook.WET_BULB_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
-        return _one_more(outlook(self._table, PersistenceForecaster("wet_bulb_c"), WET_BULB_FIELDS))
+        return _one_more(outlook(self._table, self._wet_bulb(), WET_BULB_FIELDS))
 
 
 class Scenario:

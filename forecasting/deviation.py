@@ -61,7 +61,7 @@ class DeviationForecaster(NamedTuple):
         offsets = error_quantiles(table["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64), mean)
         return cls(tuple(factors), tuple(tuple(row) for row in offsets.tolist()))
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the imbalance price, GBP/MWh; see `forecasting.forecast.Forecaster`."""
         index = pd.DatetimeIndex(table.index)
         mean = _predict(
@@ -71,7 +71,7 @@ class DeviationForecaster(NamedTuple):
             known_rows("imbalance_price_gbp_per_mwh", index, minute),
             np.array(self.factors),
         )
-        return around(mean, np.array(self.offsets_gbp_per_mwh))
+        return around(mean[rows], np.array(self.offsets_gbp_per_mwh))
 
 
 @njit(cache=True)

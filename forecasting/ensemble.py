@@ -5,9 +5,11 @@ Science 59, 2013, 1594-1611), so they rise as those of every member do. The weig
 minimise the pinball loss on the tail of the fitting table; what they give is then calibrated there, lead by lead.
 """
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from data.schema import PERIODS_PER_DAY
+from forecasting import saved
 from forecasting.conformal import corrections
 from forecasting.forecast import LEADS, QUANTILES, Forecast, Forecaster, ahead
 from forecasting.recent import published
@@ -23,6 +26,8 @@ from forecasting.recent import published
 logger = logging.getLogger(__name__)
 
 LEAD_EDGES: Final = (0, 2, 6, 12, 24, LEADS)  # weights are shared between two edges
+LEARNT: Final = "ensemble.json"
+MEMBER: Final = "member_"
 MOST_SAMPLES: Final = 40_000  # forecasts a group's weights are learnt from: more change the third digit
 
 
@@ -72,11 +77,12 @@ class EnsembleForecaster(NamedTuple):
             raise ValueError(f"members forecast different columns, {sorted(columns)}; give all the same")
         column = columns.pop()
         # Rows before the tail are known history to a forecast made in it.
-        forecasts = [one.predict(table).rows(slice(len(table) - tail, None)) for one in fitted]
+        last = slice(len(table) - tail, None)
+        forecasts = [one.predict(table, rows=last) for one in fitted]
         truth = ahead(table[column].to_numpy(dtype=np.float64)).copy()
         truth[published(column, pd.DatetimeIndex(table.index))] = np.nan  # certain: nothing to learn from
-        weights = learnt_weights(forecasts, truth[-tail:])
-        offsets = learnt_offsets(averaged(forecasts, weights), truth[-tail:])
+        weights = learnt_weights(forecasts, truth[last])
+        offsets = learnt_offsets(averaged(forecasts, weights), truth[last])
         for (low, high), row in zip(pairwise(LEAD_EDGES), weights, strict=True):
             shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(members, row, strict=True))
             logger.info("ensemble of %s, leads %d to %d: %s", column, low, high - 1, shares)
@@ -84,11 +90,27 @@ class EnsembleForecaster(NamedTuple):
             fitted = _fitted(members, table)
         return cls(column, tuple(fitted), *(tuple(tuple(row) for row in each.tolist()) for each in (weights, offsets)))
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
-        forecast = averaged([one.predict(table, minute) for one in self.members], np.array(self.weights))
-        unsure = ~published(self.column, pd.DatetimeIndex(table.index), minute)
+        forecast = averaged([one.predict(table, minute, rows) for one in self.members], np.array(self.weights))
+        unsure = ~published(self.column, pd.DatetimeIndex(table.index), minute)[rows]
         return calibrated(forecast, unsure[:, :, None] * np.array(self.offsets))
+
+    def save(self, folder: Path) -> None:
+        """Write what was learnt, and each member into a folder of its own; see `forecasting.saved`."""
+        for i, one in enumerate(self.members):
+            saved.save(one, folder / f"{MEMBER}{i}")
+        told = {"column": self.column, "weights": self.weights, "offsets": self.offsets}
+        (folder / LEARNT).write_text(json.dumps(told, allow_nan=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        told = json.loads((folder / LEARNT).read_text())
+        weights, offsets = (tuple(map(tuple, told[key])) for key in ("weights", "offsets"))
+        return cls(
+            told["column"], tuple(saved.load(folder / f"{MEMBER}{i}") for i in range(len(weights[0]))), weights, offsets
+        )
 
 
 def averaged(forecasts: Sequence[Forecast], weights: NDArray[np.float64]) -> Forecast:

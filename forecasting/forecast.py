@@ -38,16 +38,17 @@ class Forecaster(Protocol):
         """What is forecast, a column of the grid table."""
         ...
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
-        """Forecast from every row of a table.
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
+        """Forecast from the rows of a table.
 
         Args:
             table: A checked grid table, n rows; values that `data.publication` calls unknown at the decision of a
                 row are not used for that row.
             minute: When in the period the decision is taken: 0, or 15 for the second one of a period.
+            rows: Which rows to forecast from, all by default; the others are history all the same.
 
         Returns:
-            Forecasts for the row's own period and the 47 after it.
+            Forecasts for each chosen row's own period and the 47 after it.
         """
         ...
 

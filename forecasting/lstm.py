@@ -80,19 +80,20 @@ class LstmForecaster(NamedTuple):
         )
         return cls(column, standard, base64.b64encode(network).decode())
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
         sequences = Sequences(self.standard, table, minute)
         session = _session(self.network)
-        scaled = np.empty((len(table), LEADS, len(QUANTILES)), dtype=np.float32)
-        for first in range(0, len(table), BATCH):
-            rows = np.arange(first, min(first + BATCH, len(table)))
-            past, future = sequences.inputs(rows)
-            scaled[rows] = session.run(None, {"past": past, "future": future})[0]
+        chosen = np.arange(len(table))[rows]
+        scaled = np.empty((chosen.size, LEADS, len(QUANTILES)), dtype=np.float32)
+        for first in range(0, chosen.size, BATCH):
+            past, future = sequences.inputs(chosen[first : first + BATCH])
+            scaled[first : first + BATCH] = session.run(None, {"past": past, "future": future})[0]
         # Separately learnt quantiles may cross; sorting them never makes them worse (Chernozhukov et al. 2010).
-        quantiles = sequences.anchor[:, :, None] + np.sort(scaled, axis=2) * sequences.scale[:, None, None]
-        certain = published(self.column, pd.DatetimeIndex(table.index), minute)
-        quantiles = np.where(certain[:, :, None], sequences.anchor[:, :, None], quantiles).astype(np.float32)
+        anchor = sequences.anchor[rows, :, None]
+        quantiles = anchor + np.sort(scaled, axis=2) * sequences.scale[rows, None, None]
+        certain = published(self.column, pd.DatetimeIndex(table.index), minute)[rows]
+        quantiles = np.where(certain[:, :, None], anchor, quantiles).astype(np.float32)
         return Forecast((quantiles @ np.array(MEAN_WEIGHTS)).astype(np.float32), quantiles)
 
 

@@ -40,11 +40,12 @@ class PersistenceForecaster(NamedTuple):
         offsets = error_quantiles(table[column].to_numpy(dtype=np.float64), mean)
         return cls(column, offsets=tuple(tuple(row) for row in offsets.tolist()))
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
         values = table[self.column].ffill().to_numpy(dtype=np.float64)
         known = known_rows(self.column, pd.DatetimeIndex(table.index), minute)
-        return around(_predict(values, known, float(np.exp(-PERIOD_H / self.fading_h))), np.array(self.offsets))
+        mean = _predict(values, known, float(np.exp(-PERIOD_H / self.fading_h)))
+        return around(mean[rows], np.array(self.offsets))
 
 
 @njit(cache=True)

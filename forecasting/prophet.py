@@ -84,7 +84,7 @@ class ProphetForecaster(NamedTuple):
         offsets = error_quantiles(values, mean, np.maximum(scale, 1e-9))
         return fitted._replace(offsets=tuple(tuple(row) for row in offsets.tolist()))
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
         index = pd.DatetimeIndex(table.index)
         known = known_rows(self.column, index, minute)
@@ -106,7 +106,7 @@ class ProphetForecaster(NamedTuple):
         mean = np.where(certain, season_again(table, self.column, minute), mean)
         mean[newest < 0] = np.nan
         spread = np.nan_to_num(_scale(residuals, known))[:, None, None] * np.array(self.offsets)
-        return around(mean.astype(np.float32), ~certain[:, :, None] * spread)
+        return around(mean[rows].astype(np.float32), ~certain[rows, :, None] * spread[rows])
 
     def _curve(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """The curve with an anchor of 0, over a table and the 47 half-hours after it, shape (n + 47,)."""

@@ -48,11 +48,11 @@ class SeasonalNaiveForecaster(NamedTuple):
         offsets = error_quantiles(table[column].to_numpy(dtype=np.float64), mean)
         return cls(column, season_days, tuple(tuple(row) for row in offsets.tolist()))
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
         mean = season_again(table, self.column, minute, self.season_days)
         unsure = ~published(self.column, pd.DatetimeIndex(table.index), minute)
-        return around(mean, unsure[:, :, None] * np.array(self.offsets))
+        return around(mean[rows], unsure[rows, :, None] * np.array(self.offsets))
 
 
 def season_again(table: pd.DataFrame, column: str, minute: int = 0, season_days: int = 1) -> NDArray[np.float32]:

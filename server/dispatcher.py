@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.bundle import MANIFEST, NETWORK, OnnxPolicy, check_layout, read_manifest
+from agents.bundle import FORECASTER, MANIFEST, NETWORK, OnnxPolicy, check_layout, read_manifest
 from baselines.dp import DpPolicy, StochasticDpPolicy
 from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
@@ -23,7 +23,9 @@ from envs.battery import HORIZON_H, BatterySystem, decision_minutes, observation
 from envs.fields import Field, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX, information
 from evaluation.policy import Policy
-from forecasting.deviation import DeviationForecaster
+from forecasting.forecast import Forecaster
+from forecasting.saved import digest as forecaster_sha256
+from forecasting.saved import load as load_forecaster
 from models import battery as battery_model
 from models.battery import Battery, asked_kw
 from models.settlement import Adders
@@ -135,7 +137,7 @@ class Dispatcher:
         policy_name: Which policy decides.
     """
 
-    def __init__(self, site: Site, forecaster: DeviationForecaster, policy: Policy, policy_name: PolicyName) -> None:
+    def __init__(self, site: Site, forecaster: Forecaster, policy: Policy, policy_name: PolicyName) -> None:
         """Put the parts together; `from_bundle` is the usual way."""
         self.battery, self.policy_name = site.battery, policy_name
         self._fields, self._step = site.observation_fields, pd.Timedelta(minutes=site.decision_minutes)
@@ -148,14 +150,14 @@ class Dispatcher:
         """Load what evaluation chose.
 
         Raises:
-            FileNotFoundError: There is no bundle, or its network is missing.
+            FileNotFoundError: There is no bundle, or its network or forecaster is missing.
             ValueError: It is damaged, or made for another environment, layout or kind of policy.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
         if manifest["env"] != ENV:
             raise ValueError(f"the bundle is for {manifest['env']!r}; only {ENV!r} is dispatched: evaluate env=battery")
-        site, forecaster = _parameters(manifest)
+        site = _site(manifest)
         check_layout(manifest, site.observation_fields, BatterySystem.action_fields)
         kind = manifest["policy"]
         if kind not in POLICIES:
@@ -171,6 +173,7 @@ class Dispatcher:
             raise ValueError(
                 f"the {kind} policy in {folder} cannot be loaded ({error}); write the bundle again"
             ) from error
+        forecaster = _forecaster(folder / FORECASTER, manifest["forecaster"])
         return cls(site, forecaster, policy, PolicyName(manifest["name"], kind, digest))
 
     def decide(self, telemetry: Telemetry, market: MarketView) -> Decision:
@@ -187,7 +190,7 @@ class Dispatcher:
         table, row, warnings = published(market, start)
         energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
         observation = np.empty(len(self._fields), dtype=np.float32)
-        shown = information(table, self._forecaster, minute)[row]
+        shown = information(table, self._forecaster, minute, slice(row, row + 1))[0]
         write_observation(self.battery, energy_kwh, HORIZON_H, int(minute > 0), shown, observation)
         fallback = False
         try:
@@ -272,13 +275,24 @@ def explain(
     )
 
 
-def _parameters(manifest: dict[str, Any]) -> tuple[Site, DeviationForecaster]:
+def _forecaster(folder: Path, expected: dict[str, Any]) -> Forecaster:
+    """What evaluation saved beside the manifest, and nothing else."""
+    if not isinstance(expected, dict) or "sha256" not in expected:
+        raise ValueError(
+            "the bundle does not say which forecaster it was made with; write it again: python evaluate.py"
+        )
+    forecaster = load_forecaster(folder)
+    if forecaster_sha256(folder) != expected["sha256"]:
+        raise ValueError(f"the forecaster in {folder} is not the one the bundle was made with; write it again")
+    return forecaster
+
+
+def _site(manifest: dict[str, Any]) -> Site:
     try:
         battery, adders = Battery(**manifest["system"]["battery"]), Adders(**manifest["system"]["adders"])
         site = Site(battery_model.checked(battery), adders, decision_minutes(manifest["observation_fields"]))
-        factors = np.array(manifest["forecaster"]["factors"], dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the bundle's parameters cannot be read ({error}); write it again") from error
-    if factors.ndim != 1 or not factors.size or not np.isfinite([*factors, *adders]).all():
-        raise ValueError("the bundle's forecaster or adders hold no finite numbers; write it again: python evaluate.py")
-    return site, DeviationForecaster(tuple(factors.tolist()))
+    if not np.isfinite(adders).all():
+        raise ValueError("the bundle's adders hold no finite numbers; write it again: python evaluate.py")
+    return site

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import serve
-from agents.bundle import write_bundle
+from agents.bundle import FORECASTER, write_bundle
 from agents.ppo import PpoTrainer
 from baselines.price_chain import PriceChain
 from data.publication import hide_unpublished
@@ -25,6 +25,7 @@ from envs.information import READ
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from forecasting.deviation import DeviationForecaster
+from forecasting.saved import save
 from models import battery as battery_model
 from models.battery import Battery
 from models.settlement import Adders
@@ -85,7 +86,7 @@ def bundle(systems, forecaster, tmp_path_factory):
             "observation_fields": [f.name for f in system.observation_fields],
             "action_fields": [f.name for f in system.action_fields],
             "system": {"battery": system.battery._asdict(), "adders": system.adders._asdict()},
-            "forecaster": forecaster._asdict(),
+            "forecaster": {"column": forecaster.column, "sha256": save(forecaster, folder / FORECASTER)},
             "scores": {},
             "settings": _settings(kind, system),
         }
@@ -484,8 +485,8 @@ def test_a_reason_tells_the_truth(wanted_kw, power_kw, prices):
         ({"observation_fields": ["charge_fraction"]}, "train and evaluate again"),
         ({"system": {"battery": {"capacity": 5.0}, "adders": {}}}, "cannot be read"),
         ({"system": {"battery": {"capacity_kwh": -5.0}, "adders": {}}}, "capacity_kwh"),
-        ({"forecaster": {"factors": []}}, "no finite numbers"),
-        ({"forecaster": {"other": 1}}, "cannot be read"),
+        ({"forecaster": {"factors": []}}, "does not say which forecaster"),
+        ({"forecaster": {"sha256": "0"}}, "not the one the bundle was made with"),
     ],
 )
 def test_a_bundle_that_does_not_fit_is_refused(bundle, changes, hint):

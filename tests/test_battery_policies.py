@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.dp import DpPolicy, StochasticDpPolicy
+from baselines.ema import EmaPolicy
 from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
 from baselines.oracle import OraclePolicy, perfect_foresight
@@ -32,6 +33,7 @@ POLICIES = {
     "mpc": MpcPolicy,
     "dp": DpPolicy,
     "stochastic_dp": StochasticDpPolicy,
+    "ema": EmaPolicy,
 }
 ADDERS = Adders(network_gbp_per_mwh=12.0, carbon_gbp_per_tonne=60.0)
 

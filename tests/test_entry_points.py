@@ -59,7 +59,7 @@ def test_training_logs_money_by_name(work, trained):
 def test_evaluation_writes_rows_tables_page_and_winner(work, evaluated):
     folder = work / "reports/small"
     rows = pd.read_csv(folder / "results.csv")
-    assert set(rows["policy"]) == {"idle", "random", "rule", "mpc", "dp", "stochastic_dp", "oracle", "ppo"}
+    assert set(rows["policy"]) == {"idle", "random", "rule", "mpc", "dp", "stochastic_dp", "ema", "oracle", "ppo"}
     assert set(rows["split"]) == {"validation", "test"}
     tables = json.loads((folder / "results.json").read_text())
     assert len(tables["provenance"]["data_sha256"]) == 64
@@ -76,7 +76,7 @@ def test_tensorboard_shows_all_policies_under_the_same_tags(work, evaluated):
         events = EventAccumulator(str(folder))
         events.Reload()
         tags[folder.name] = frozenset(events.Tags()["scalars"])
-    assert len(tags) == 8
+    assert len(tags) == 9
     assert len(set(tags.values())) == 1
     assert "test/cumulative_reward_gbp" in tags["mpc-0"]
 

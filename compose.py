@@ -1,7 +1,8 @@
 """From a composed configuration to the objects that the entry points share."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 from hydra.utils import instantiate
@@ -18,6 +19,12 @@ from forecasting.forecast import Forecaster
 from forecasting.saved import save
 from forecasting.tables import walk_forward
 
+FORECAST_COLUMNS: Final = {
+    "forecaster": "imbalance_price_gbp_per_mwh",
+    "carbon_forecaster": "carbon_intensity_mix_derived_g_per_kwh",
+    "wet_bulb_forecaster": "wet_bulb_c",
+}
+
 
 def history_and_forecaster(cfg: DictConfig) -> tuple[History, Forecaster]:
     """Load the table, fit the forecasters, and lay out what policies are shown.
@@ -26,35 +33,45 @@ def history_and_forecaster(cfg: DictConfig) -> tuple[History, Forecaster]:
         The history, and the forecaster of the price for the time after it.
     """
     table = checked(instantiate(cfg.data.table))
-    shown, newest = _forecasters(cfg, cfg.forecaster, table, "imbalance_price_gbp_per_mwh")
-    history = History(
-        table,
-        shown,
-        carbon=lambda: _forecasters(cfg, cfg.carbon_forecaster, table, "carbon_intensity_mix_derived_g_per_kwh")[0],
-        wet_bulb=lambda: _forecasters(cfg, cfg.wet_bulb_forecaster, table, "wet_bulb_c")[0],
-    )
-    return history, newest
+    shown, newest = _forecasters(cfg, "forecaster", table)
+    carbon, wet_bulb = (partial(_shown, cfg, name, table) for name in ("carbon_forecaster", "wet_bulb_forecaster"))
+    return History(table, shown, carbon, wet_bulb), newest
 
 
-def _forecasters(
-    cfg: DictConfig, settings: DictConfig, table: pd.DataFrame, column: str
-) -> tuple[Forecaster, Forecaster]:
+def fit_forecaster(cfg: DictConfig, name: str, table: pd.DataFrame) -> Forecaster:
+    """Fit one of the configured forecasters on a table that holds nothing but what it may learn from."""
+    return instantiate(_settings_of(cfg, name))(table)
+
+
+def _shown(cfg: DictConfig, name: str, table: pd.DataFrame) -> Forecaster:
+    return _forecasters(cfg, name, table)[0]
+
+
+def _forecasters(cfg: DictConfig, name: str, table: pd.DataFrame) -> tuple[Forecaster, Forecaster]:
     """What forecasts the rows of the table, and what forecasts after them."""
-    minutes = list(range(0, PERIOD_MINUTES, cfg.env.system.get("decision_minutes", PERIOD_MINUTES)))
-    asked = {"column": column, "minutes": minutes}
-    settings = OmegaConf.merge(settings, {key: value for key, value in asked.items() if key in settings})
-    fit = instantiate(settings)
     if cfg.refit_months:
+        settings = _settings_of(cfg, name)
         plain = OmegaConf.to_container(settings, resolve=True)
-        return walk_forward(fit, table, plain, Path(cfg.forecasts), cfg.refit_months, minutes)
-    forecaster = fit(table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")])
+        return walk_forward(instantiate(settings), table, plain, Path(cfg.forecasts), cfg.refit_months, _minutes(cfg))
+    forecaster = fit_forecaster(cfg, name, table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")])
     return forecaster, forecaster
+
+
+def _settings_of(cfg: DictConfig, name: str) -> DictConfig:
+    """The configuration of a forecaster, told what it is to forecast and when where it asks."""
+    asked = {"column": FORECAST_COLUMNS[name], "minutes": _minutes(cfg)}
+    return OmegaConf.merge(cfg[name], {key: value for key, value in asked.items() if key in cfg[name]})
+
+
+def _minutes(cfg: DictConfig) -> list[int]:
+    """Minutes of a period at which it is decided."""
+    return list(range(0, PERIOD_MINUTES, cfg.env.system.get("decision_minutes", PERIOD_MINUTES)))
 
 
 def system_for(
     cfg: DictConfig,
     history: History,
-    split: str,
+    split: str | splits.Split,
     episode: EpisodeLength,
     **changes: Any,
 ) -> System:

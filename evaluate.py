@@ -10,22 +10,24 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and torch load
 
 import hydra
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.bundle import OnnxPolicy
 from agents.found import Learnt, learnt_policies
-from compose import fitted, history_and_forecaster, manifest, system_for, write_policy
-from data.schema import PERIOD_MINUTES
-from envs.single import SystemEnv
-from evaluation.backtest import ORACLE, Run, score, winner
-from evaluation.policy import Policy
+from arena import Arena, stochastic
+from compose import fitted, history_and_forecaster, manifest, write_policy
+from data.splits import rows as split_rows
+from data.splits import span
+from evaluation.backtest import IDLE, ORACLE, score, winner
+from evaluation.calibration import calibration
+from evaluation.pdf import write_pdf
 from evaluation.provenance import provenance
-from evaluation.report import write_report
-from evaluation.results import write_results
-from evaluation.rollout import play
-from evaluation.tensorboard import log_runs
+from evaluation.results import read_results, read_runs, write_results
+from evaluation.rl_eval import FILE as RL_EVAL
+from evaluation.rl_eval import write_rl_eval
+from evaluation.statistics import aggregate
+from retrain import FOLDER as WALK_FORWARD
+from retrain import month_cases, walk_forward
+from world import Case, hard_cases
 
 logger = logging.getLogger("evaluate")
 
@@ -33,32 +35,65 @@ logger = logging.getLogger("evaluate")
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Play, score, report, and leave the winner where `serve.py` finds it."""
+    from evaluation.report import write_report  # workers import this file, and need neither plotting nor torch
+    from evaluation.tensorboard import log_runs
+
     folder = Path(cfg.reports) / cfg.name
     history, forecaster = history_and_forecaster(cfg)
     origin = provenance(OmegaConf.to_container(cfg, resolve=True), history.data_hash)
-    envs = {split: SystemEnv(system_for(cfg, history, split, "split")) for split in cfg.splits}
-    system = envs[cfg.splits[0]].system
+    spans = {split: span(split) for split in cfg.splits}
+    arena = Arena(cfg, history, forecaster, folder)
+    cases = [Case(split, dates, {}) for split, dates in spans.items()]
+    system = arena.env(cases[0]).system
     learnt = learnt_policies(cfg.runs, history.data_hash, cfg.env.id, system.observation_fields)
     if not learnt:
         logger.warning("no policy trained on this data under %s: comparing the baselines alone", cfg.runs)
-    runs = {split: _play_all(cfg, env, learnt, split) for split, env in envs.items()}
-    rows = [row for split, played in runs.items() for row in score(played, cfg.env.id, split, cfg.env.reference)]
-    best = winner(rows)
+    tasks = arena.tasks(cases, learnt)
+    hard, skipped = hard_cases(cfg, history, forecaster)
+    hard_tasks = arena.tasks(hard, learnt, _tested(cfg, learnt))
+    for name, reason in skipped.items():
+        logger.warning("%s is not played: %s", name, reason)
 
+    arena.play_all([*tasks, *hard_tasks], cfg.jobs)
+    runs, hard_runs = (read_runs([arena.file(task) for task in each]) for each in (tasks, hard_tasks))
+    if cfg.walk_forward:
+        months = month_cases(span(cfg.retraining.split), history.timestamps[-1])
+        followed, left_out = walk_forward(arena, cfg, history, forecaster, learnt, folder, months)
+        runs, skipped = {WALK_FORWARD: followed, **runs}, {**skipped, **left_out}
+    rows, hard_rows = (
+        [row for split, played in found.items() for row in score(played, cfg.env.id, split, cfg.env.reference)]
+        for found in (runs, hard_runs)
+    )
+    best = winner(rows)
     command = shlex.join(["python", "evaluate.py", *sys.argv[1:]])
-    write_results(folder, rows, runs, best["policy"], command, origin)
+    write_results(
+        folder,
+        rows,
+        best["policy"],
+        command,
+        origin,
+        [row for split, played in runs.items() for row in aggregate(played, cfg.env.id, split, cfg.env.reference)],
+        hard_rows,
+        calibration(
+            history.table, history.forecaster, {split: split_rows(history.timestamps, split) for split in spans}
+        ),
+        skipped,
+    )
     log_runs(Path(cfg.runs) / f"evaluation-{cfg.data.name}", runs)
     chosen = {
         row["split"]: {key: _json(row[key]) for key in ("value_gbp", "capture")} for row in rows if _same(row, best)
     }
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
     kind = best["policy"] if network is None else "onnx"
-    taken = {} if network else fitted(cfg, best["policy"], envs[cfg.splits[0]])
+    taken = {} if network else fitted(cfg, best["policy"], arena.env(cases[0]))
     described = manifest(cfg, best["policy"], kind, system, chosen, origin, taken)
     write_policy(folder / "winner", described, forecaster, network)
     served = Path(cfg.reports) / "winners" / cfg.env.name
     shutil.copytree(folder / "winner", served, dirs_exist_ok=True)
     page = write_report(folder)
+    write_rl_eval(read_results(folder), folder / RL_EVAL, Path(cfg.reports) / RL_EVAL)
+    if cfg.pdf:
+        logger.info("pdf: %s", write_pdf(page))
     for row in rows:
         shares = [row[key] for key in ("capture", "capture_low", "capture_high")]
         logger.info(
@@ -72,22 +107,10 @@ def main(cfg: DictConfig) -> None:
     logger.info("winner on validation: %s   report: %s   bundle: %s", best["policy"], page, served)
 
 
-def _play_all(cfg: DictConfig, env: SystemEnv, learnt: list[Learnt], split: str) -> list[Run]:
-    policies: list[tuple[str, int, Policy]] = [
-        (name, cfg.seed, instantiate(partial)(env)) for name, partial in cfg.env.policies.items()
-    ]
-    policies += [(one.name, one.seed, OnnxPolicy(one.network)) for one in learnt]
-    episode = env.system.scenario.episodes[0]
-    steps = (episode.stop - episode.first) * PERIOD_MINUTES // env.system.decision_minutes
-    played = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        for name, seed, policy in policies:
-            task = progress.add_task(f"{split} {name}", total=steps)
-            trace = play(env, policy, seed, lambda n, task=task: progress.advance(task, n))
-            bound_gbp = policy.bound_gbp if name == ORACLE else float("nan")
-            played.append(Run(name, seed, trace, bound_gbp))
-    return played
+def _tested(cfg: DictConfig, learnt: list[Learnt]) -> set[str]:
+    """Policies to be played in hard cases: those asked for, and those that scores are measured by."""
+    names = [name for name, partial in cfg.env.policies.items() if not stochastic(partial)]
+    return {*(cfg.robustness.policies or [*names, *(one.name for one in learnt)]), IDLE, ORACLE, cfg.env.reference}
 
 
 def _json(number: float) -> float | None:
@@ -100,4 +123,5 @@ def _same(row: dict, other: dict) -> bool:
 
 
 if __name__ == "__main__":
+    sys.argv = ["walk_forward=true" if word == "--walk-forward" else word for word in sys.argv]
     main()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agents.bundle import MANIFEST, NETWORK, read_manifest
 from envs.fields import Field
@@ -15,11 +15,20 @@ class Learnt(NamedTuple):
         name: Its name, for example `ppo`.
         seed: Seed it was trained with.
         network: ONNX graph.
+        folder: Of the training run, with its checkpoints.
+        config: Configuration of that run.
     """
 
     name: str
     seed: int
     network: bytes
+    folder: Path
+    config: dict[str, Any]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training run can be gone on with."""
+    return any(folder.glob("checkpoints/*.zip"))
 
 
 def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence[Field]) -> list[Learnt]:
@@ -34,11 +43,12 @@ def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence
     Returns:
         Policies by name and seed; empty if there is none.
     """
-    newest: dict[tuple[str, int], Path] = {}
+    newest: dict[tuple[str, int], Learnt] = {}
     for file in sorted(Path(runs).glob(f"*/bundle/{MANIFEST}"), key=lambda found: found.stat().st_mtime):
         manifest = read_manifest(file.parent)
         origin = manifest["provenance"]
         task = (manifest["env"], origin["data_sha256"], manifest["observation_fields"])
         if manifest["policy"] == "onnx" and task == (env, data_hash, [f.name for f in fields]):
-            newest[manifest["name"], int(origin["config"]["seed"])] = file.parent
-    return [Learnt(name, seed, (folder / NETWORK).read_bytes()) for (name, seed), folder in sorted(newest.items())]
+            name, seed, network = manifest["name"], int(origin["config"]["seed"]), file.parent / NETWORK
+            newest[name, seed] = Learnt(name, seed, network.read_bytes(), file.parent.parent, origin["config"])
+    return [newest[key] for key in sorted(newest)]

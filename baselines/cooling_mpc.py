@@ -85,6 +85,10 @@ class CoolingMpcPolicy:
         self._calendar, self._last = CalendarAhead(), None
         self.failed_plans = 0
 
+    def counts(self) -> dict[str, int]:
+        """Plans of this episode that no solver found."""
+        return {"failed_plans": self.failed_plans}
+
     def act(self, observation: FloatArray) -> FloatArray:
         """Set-point in Celsius and fan speed, shape (2,)."""
         seen = {name: float(observation[i]) for name, i in self._at.items()}

@@ -202,7 +202,7 @@ class StochasticDpPolicy(DpPolicy):
         """For a battery environment; the chains are fitted on the training split of its history, nothing else."""
         system, history = env.system, env.system.scenario.history
         twice = QUARTER_PAST in system.observation_fields
-        rows = splits.rows(history.timestamps, "train")
+        rows = splits.rows(history.timestamps, history.train)
         price = history.market.imbalance_price_gbp_per_mwh[rows]
         shown = history.price_information_twice if twice else history.price_information[None]
         chains = [PriceChain.fit(at_decision[rows], price, states) for at_decision in shown]

@@ -11,6 +11,8 @@ from envs.single import SystemEnv
 class RandomPolicy:
     """Draws every action evenly from its bounds."""
 
+    stochastic = True
+
     def __init__(self, low: FloatArray, high: FloatArray) -> None:
         self._low, self._high = low, high
         self._rng = np.random.default_rng(0)

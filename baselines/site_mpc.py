@@ -82,6 +82,10 @@ class SiteMpcPolicy:
         self.planner.forget()
         self._reader = SiteReader(self._system, self.planner, self._jobs, self._expectations)
 
+    def counts(self) -> dict[str, int]:
+        """Plans that left a hard limit or began outside one, and plans that no solver found."""
+        return {"relaxed_plans": self.planner.relaxed_plans, "failed_plans": self.planner.failed_plans}
+
     def plan(self, observation: FloatArray) -> Plan:
         """The whole plan behind `act`; each call takes the observation for the next period's."""
         return self.planner.plan(self._reader.read(observation))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from data.splits import SPLITS
-from evaluation import figures
+from evaluation import diagnostics, figures
 from evaluation.drawing import png
 from evaluation.results import Results, read_results
 from evaluation.summary import Table, bound, data_name, device, headline, score_table, span, splits_of
@@ -55,7 +55,7 @@ def write_page(folder: Path, output: Path) -> Path:
     for draw, words in (
         (figures.overview, "value with 95 % interval, and money gained over doing nothing"),
         (figures.week, "state of charge in the week of the oracle's median"),
-        (figures.terms, "money by term"),
+        (diagnostics.waterfall, "money by term"),
         (figures.latency, "time per decision"),
     ):
         figure = draw(results)

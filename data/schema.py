@@ -18,8 +18,8 @@ class Column(NamedTuple):
 
 
 COLUMNS: Final = (
-    Column("day_ahead_price_gbp_per_mwh", -600.0, 7000.0),
-    Column("market_index_price_gbp_per_mwh", -600.0, 7000.0),
+    Column("day_ahead_price_gbp_per_mwh", -600.0, 10000.0),
+    Column("market_index_price_gbp_per_mwh", -600.0, 10000.0),
     Column("imbalance_price_gbp_per_mwh", -1000.0, 10000.0),
     Column("net_imbalance_volume_mwh", -6000.0, 6000.0),
     Column("carbon_intensity_mix_derived_g_per_kwh", 0.0, 1200.0),

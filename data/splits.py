@@ -20,12 +20,23 @@ SPLITS: Final[dict[str, Split]] = {
 }
 
 
-def rows(index: pd.DatetimeIndex, split: str) -> slice:
+def span(split: str) -> Split:
+    """Dates of a split.
+
+    Raises:
+        ValueError: The split is unknown.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; allowed are {sorted(SPLITS)}")
+    return SPLITS[split]
+
+
+def rows(index: pd.DatetimeIndex, split: str | Split) -> slice:
     """Rows of a split in a table.
 
     Args:
         index: The table's timestamps, tz-aware UTC, ascending.
-        split: A name in `SPLITS`.
+        split: A name in `SPLITS`, or a span of its own.
 
     Returns:
         A slice of row positions.
@@ -33,9 +44,7 @@ def rows(index: pd.DatetimeIndex, split: str) -> slice:
     Raises:
         ValueError: If the split is unknown or the table does not reach into it.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; allowed are {sorted(SPLITS)}")
-    start, end = (pd.Timestamp(day, tz="UTC") for day in SPLITS[split])
+    start, end = (pd.Timestamp(day, tz="UTC") for day in (span(split) if isinstance(split, str) else split))
     first, stop = int(index.searchsorted(start)), int(index.searchsorted(end))
     if stop <= first:
         raise ValueError(

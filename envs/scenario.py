@@ -1,7 +1,7 @@
 """A stretch of market history that episodes are drawn from: what is shown, what is settled, where episodes begin."""
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from data import splits
 from data.calendar import local_day_starts
 from data.load import checked, table_hash
 from data.schema import PERIODS_PER_DAY
+from data.splits import SPLITS, Split
 from data.synthetic import generate
 from envs.fields import FloatArray
 from envs.information import information
@@ -21,6 +22,8 @@ from forecasting.forecast import Forecaster
 from forecasting.persistence import PersistenceForecaster
 
 EpisodeLength = Literal["day", "week", "split"]
+CARBON: Final = partial(PersistenceForecaster, "carbon_intensity_mix_derived_g_per_kwh")
+WET_BULB: Final = partial(PersistenceForecaster, "wet_bulb_c")
 DAYS: Final[dict[str, int]] = {"day": 1, "week": 7}
 
 
@@ -59,14 +62,17 @@ class History:
         timestamps: Start of every period of the table, UTC, shape (n,).
         market: Arrays for the kernels.
         data_hash: Names the table in reports and bundles.
+        forecaster: Forecasts the imbalance price for the policies.
+        train: The dates that a policy may be fitted on.
     """
 
     def __init__(
         self,
         table: pd.DataFrame,
         forecaster: Forecaster,
-        carbon: Callable[[], Forecaster] = lambda: PersistenceForecaster("carbon_intensity_mix_derived_g_per_kwh"),
-        wet_bulb: Callable[[], Forecaster] = lambda: PersistenceForecaster("wet_bulb_c"),
+        carbon: Callable[[], Forecaster] = CARBON,
+        wet_bulb: Callable[[], Forecaster] = WET_BULB,
+        train: Split = SPLITS["train"],
     ) -> None:
         """Lay out what is settled; what is shown is made when a system first asks for it.
 
@@ -75,25 +81,32 @@ class History:
             forecaster: Forecasts the imbalance price for the policies.
             carbon: Makes the forecaster of carbon intensity; not every system asks for it.
             wet_bulb: Makes the forecaster of the wet-bulb temperature.
+            train: The dates that a policy may be fitted on.
 
         Raises:
             ValueError: If the table breaks the schema.
         """
-        self._table, self._forecaster = checked(table), forecaster
+        self._table, self.forecaster = checked(table), forecaster
         self._carbon, self._wet_bulb = carbon, wet_bulb
         self.timestamps = pd.DatetimeIndex(self._table.index)
         self.market = _market(self._table)
         self.data_hash = table_hash(self._table)
+        self.train = train
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The checked grid table; it is shared, so leave it as it is."""
+        return self._table
 
     @cached_property
     def price_information(self) -> FloatArray:
         """Rows of `envs.information.FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
-        return _one_more(information(self._table, self._forecaster))
+        return _one_more(information(self._table, self.forecaster))
 
     @cached_property
     def price_information_twice(self) -> FloatArray:
         """The same at the start of each period and 15 minutes into it, shape (2, n + 1, fields)."""
-        return np.stack([_one_more(information(self._table, self._forecaster, minute)) for minute in (0, 15)])
+        return np.stack([_one_more(information(self._table, self.forecaster, minute)) for minute in (0, 15)])
 
     @cached_property
     def carbon_outlook(self) -> FloatArray:
@@ -110,19 +123,19 @@ class Scenario:
     """One split of a history, cut into episodes.
 
     Attributes:
-        split: Name of the split.
+        split: Name of the split, or its span.
         history: What the split was cut from.
         timestamps: Start of every period of the history, UTC, shape (n,).
         market: Arrays for the kernels.
         episodes: Every episode of the split, in order.
     """
 
-    def __init__(self, history: History, split: str = "train", episode: EpisodeLength = "week") -> None:
+    def __init__(self, history: History, split: str | Split = "train", episode: EpisodeLength = "week") -> None:
         """Choose a split; rows before it serve as known history.
 
         Args:
             history: Prepared market history.
-            split: A name in `data.splits.SPLITS`.
+            split: A name in `data.splits.SPLITS`, or a span of its own.
             episode: Local days or weeks (46 to 50 or 334 to 338 periods), or the whole split as one.
 
         Raises:

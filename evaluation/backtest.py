@@ -1,15 +1,19 @@
 """Score every policy on one split: traces first, rows second."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data.schema import PERIOD_MINUTES
 from evaluation.metrics import capture_interval, difference_interval, step_h, total_interval, weekly
 
 ORACLE: Final = "oracle"
 IDLE: Final = "idle"
+PENALTIES: Final = ("sla", "thermal", "over_limit", "under_delivery")  # money terms that are paid for a violation
 
 
 class Run(NamedTuple):
@@ -20,12 +24,14 @@ class Run(NamedTuple):
         seed: Seed of the rollout, or of the training for a learnt policy.
         trace: Rows of `evaluation.rollout.play`.
         bound_gbp: Proved upper bound on any policy's value; known for the oracle only, else NaN.
+        counts: How often something happened that the policy counts, such as plans that had to be relaxed.
     """
 
     policy: str
     seed: int
     trace: pd.DataFrame
     bound_gbp: float = float("nan")
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[str, Any]]:
@@ -40,8 +46,9 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
 
     Returns:
         Rows with `policy, env, split, seed, periods, reference`, the value, capture and lead over the reference each
-        with a 95 % interval, one `<term>_gbp` per money term, the throughput of the battery where there is one, and
-        `decision_ms_median, decision_ms_p99`.
+        with a 95 % interval, one `<term>_gbp` per money term, `drawdown_gbp` (the deepest fall of the gain over idle),
+        where the trace tells of it `battery_throughput_kwh`, `carbon_kg`, degree-hours over a limit and
+        `<penalty>_periods` with a violation, what the policy counted, and `decision_ms_median, decision_ms_p99`.
 
     Raises:
         ValueError: A needed run is missing, or a policy beats the bound, which can only be a bug.
@@ -84,7 +91,9 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
                 "lead_high_gbp": lead.high,
                 "bound_gbp": bound_gbp,
                 **{term: float(trace[term].sum()) for term in terms},
-                **_throughput(trace),
+                "drawdown_gbp": float(drawdown(gained(trace, by_name[IDLE].trace)).max()),
+                **_physics(trace),
+                **run.counts,
                 "decision_ms_median": float(np.median(trace["decision_ms"])),
                 "decision_ms_p99": float(np.percentile(trace["decision_ms"], 99.0)),
             }
@@ -104,7 +113,28 @@ def winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return max(candidates, key=lambda row: row["value_gbp"])
 
 
-def _throughput(trace: pd.DataFrame) -> dict[str, float]:
-    if "power_kw" not in trace:
-        return {}
-    return {"battery_throughput_kwh": float(trace["power_kw"].abs().sum() * step_h(trace))}
+def gained(trace: pd.DataFrame, idle: pd.DataFrame) -> NDArray[np.float64]:
+    """Money gained over idle so far, at the end of every row, shape (rows,)."""
+    total: NDArray[np.float64] = np.cumsum(trace["reward_gbp"].to_numpy() - idle["reward_gbp"].to_numpy())
+    return total
+
+
+def drawdown(gained_gbp: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far a running total lies below its highest so far, the start at 0 included; 0 or more, shape (rows,)."""
+    return np.maximum.accumulate(np.maximum(gained_gbp, 0.0)) - gained_gbp
+
+
+def _physics(trace: pd.DataFrame) -> dict[str, float]:
+    """What was moved, emitted and violated, as far as the trace tells."""
+    found = {}
+    if "power_kw" in trace:
+        found["battery_throughput_kwh"] = float(trace["power_kw"].abs().sum() * step_h(trace))
+    if {"grid_kw", "carbon_g_per_kwh"} <= set(trace.columns):
+        found["carbon_kg"] = float((trace["grid_kw"] * trace["carbon_g_per_kwh"]).sum() * step_h(trace) / 1000.0)
+    for column in trace.columns:
+        if column.endswith("excess_c_h"):
+            found[column] = float(trace[column].sum())
+    for penalty in PENALTIES:
+        if f"{penalty}_gbp" in trace:
+            found[f"{penalty}_periods"] = int((trace[f"{penalty}_gbp"] < 0.0).sum())
+    return found

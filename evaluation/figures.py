@@ -8,26 +8,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
+from numpy.typing import NDArray
 
 from evaluation.backtest import IDLE, ORACLE
 from evaluation.drawing import COLOURS, INK, NARROW_IN, STYLE, WIDE_IN, legend, money, panels, short, utc
-from evaluation.metrics import WEEK, step_h
+from evaluation.metrics import step_h, week_steps
 from evaluation.results import Results
 from evaluation.summary import played, ranked_runs, run_name, splits_of, term_columns, trace_of, whole
 
-LEARNT: Final = "ppo"  # shown in the week beside the winner, the reference and the oracle
 FASTEST_MS: Final = 1e-4  # a logarithmic axis needs an end
 ORACLE_COLOUR: Final = "#7d8894"
 
 
-class TypicalWeek(NamedTuple):
+class Week(NamedTuple):
     """A week of the last split.
 
     Attributes:
         split: Name of the split.
-        judge: The policy whose median week it is.
+        judge: The policy whose median week it is, or "price" for the week in which the price moved most.
         rows: Rows of the traces.
     """
 
@@ -36,23 +35,21 @@ class TypicalWeek(NamedTuple):
     rows: slice
 
 
-def typical_week(results: Results) -> TypicalWeek | None:
+def typical_week(results: Results) -> Week | None:
     """The whole week, counted from the start of the last split, in which the oracle earned its median.
 
-    Without an oracle the winner's week is taken. None if its trace tells of no charge or price, or no week is whole.
+    Without an oracle the winner's week is taken. None if its trace tells of no decision or price, or no week is whole.
     """
-    split = splits_of(results)[-1]
     judge = ORACLE if played(results, ORACLE) else results.winner
-    trace = trace_of(results, judge, split)
-    if "charge_fraction" not in trace or _price(trace) is None:
-        return None
-    steps = round(pd.Timedelta(WEEK) / pd.Timedelta(hours=step_h(trace)))
-    weeks = len(trace) // steps
-    if not weeks:
-        return None
-    earned = trace["reward_gbp"].to_numpy()[: weeks * steps].reshape(weeks, steps).sum(axis=1)
-    chosen = int(np.argsort(earned, kind="stable")[(weeks - 1) // 2])
-    return TypicalWeek(split, judge, slice(chosen * steps, (chosen + 1) * steps))
+    earned = _whole_weeks(results, judge, "reward_gbp").sum(axis=1)
+    return _week(results, judge, np.argsort(earned, kind="stable")[(len(earned) - 1) // 2]) if earned.size else None
+
+
+def hard_week(results: Results) -> Week | None:
+    """The whole week of the last split in which the price was most spread out; None as for the typical week."""
+    price = _price(trace_of(results, results.winner, splits_of(results)[-1]))
+    spread = _whole_weeks(results, results.winner, price).std(axis=1) if price else np.zeros(0)
+    return _week(results, "price", spread.argmax()) if spread.size else None
 
 
 def moving_terms(results: Results) -> list[str]:
@@ -77,7 +74,7 @@ def cumulative(results: Results, width_in: float = WIDE_IN) -> Figure:
     figure, drawn = panels(len(splits), width_in, 3.0)
     for axes, split in zip(drawn, splits, strict=True):
         _draw_cumulative(axes, results, split)
-    legend(figure, _policy_handles(results), width_in)
+    legend(figure, policy_handles(results), width_in)
     return figure
 
 
@@ -90,43 +87,14 @@ def overview(results: Results, width_in: float = WIDE_IN) -> Figure:
     _draw_cumulative(right, results, split)
     left.set_title(f"{split}: value with 95 % interval")
     right.set_title(f"{split}: gained over idle")
-    legend(figure, _policy_handles(results), width_in)
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def terms(results: Results, width_in: float = WIDE_IN) -> Figure:
-    """What each money term adds to doing nothing, averaged over seeds; the diamond is their sum."""
-    splits, columns = splits_of(results), moving_terms(results)
-    policies = list(dict.fromkeys(policy for policy, _ in ranked_runs(results) if policy != IDLE))
-    figure, drawn = panels(len(splits), width_in, 0.9 + 0.32 * len(policies))
-    heights = range(len(policies))
-    colours = {column: COLOURS[i % len(COLOURS)] for i, column in enumerate(columns)}
-    for axes, split in zip(drawn, splits, strict=True):
-        gained = _gained(results, split)[columns].reindex(policies)
-        for side in (gained.clip(lower=0.0), gained.clip(upper=0.0)):
-            starts = side.cumsum(axis=1) - side
-            for column in columns:
-                axes.barh(heights, side[column], left=starts[column], height=0.55, color=colours[column])
-        axes.plot(gained.sum(axis=1, min_count=1), heights, "D", color=INK, markersize=4)
-        axes.axvline(0.0, color=INK, linewidth=0.6)
-        axes.set_yticks(heights, [short(policy) for policy in policies])
-        axes.set_ylim(-0.5, len(policies) - 0.5)
-        axes.use_sticky_edges = False
-        axes.margins(x=0.05)
-        axes.grid(axis="x")
-        money(axes.xaxis)
-        axes.set_xlabel("gained over idle, GBP")
-        axes.set_title(split)
-    handles: list[Any] = [Patch(color=colours[c], label=c.removesuffix("_gbp").replace("_", " ")) for c in columns]
-    legend(figure, [*handles, Line2D([], [], color=INK, marker="D", markersize=4, ls="", label="sum")], width_in)
+    legend(figure, policy_handles(results), width_in)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def latency(results: Results, width_in: float = WIDE_IN) -> Figure:
     """Median to 99th percentile of the time a decision takes on the last split; the oracle decides nothing live."""
-    split, colours = splits_of(results)[-1], _colours(results)
+    split, colours = splits_of(results)[-1], palette(results)
     rows = _by_run(results, split)
     runs = [run for run in ranked_runs(results) if run[0] != ORACLE and run in rows]
     figure, (axes,) = panels(1, width_in, 0.9 + 0.26 * len(runs))
@@ -146,28 +114,25 @@ def latency(results: Results, width_in: float = WIDE_IN) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def week(results: Results, width_in: float = WIDE_IN) -> Figure | None:
-    """State of charge under the price it met, for the chosen policies; None without a typical week."""
-    typical = typical_week(results)
-    if typical is None:
+def week(results: Results, width_in: float = WIDE_IN, chosen: Week | None = None) -> Figure | None:
+    """What the policies did in a week (the typical one if none is given) under the price it met; None without a week.
+
+    The fill is the state of charge, the line the import; a system that has one of them only shows that.
+    """
+    chosen = chosen or typical_week(results)
+    if chosen is None:
         return None
-    chosen = (results.winner, results.rows["reference"].iloc[0], LEARNT, ORACLE)
-    shown = {p: trace_of(results, p, typical.split).iloc[typical.rows] for p in chosen if played(results, p)}
+    names = dict.fromkeys((results.winner, results.rows["reference"].iloc[0], *_learnt(results), ORACLE))
+    shown = {p: trace_of(results, p, chosen.split).iloc[chosen.rows] for p in names if played(results, p)}
+    first = next(iter(shown.values()))
     figure, drawn = panels(1 + len(shown), width_in, 1.15, stacked=True)
-    days = pd.DatetimeIndex(shown[typical.judge].index).normalize().unique()
-    price = shown[typical.judge][_price(shown[typical.judge])]
-    step = pd.Timedelta(hours=step_h(shown[typical.judge]))
+    days = pd.DatetimeIndex(first.index).normalize().unique()
+    price, step = first[_price(first)], pd.Timedelta(hours=step_h(first))
     drawn[0].step(utc(price.index), price, where="post", color=INK, linewidth=1.0)
     drawn[0].set_title(f"{str(price.name).removesuffix('_gbp_per_mwh').replace('_', ' ')}, GBP/MWh")
     for axes, (policy, trace) in zip(drawn[1:], shown.items(), strict=True):
-        # Telemetry is read after a step, so its charge belongs to the step's end.
-        ends, charge_percent = utc(trace.index + step), 100.0 * trace["charge_fraction"]
-        colour = _colours(results)[policy]
-        axes.fill_between(ends, charge_percent, color=colour, alpha=0.3, linewidth=0.0)
-        axes.plot(ends, charge_percent, color=colour, linewidth=1.2)
-        axes.set_ylim(0.0, 100.0)
-        axes.set_yticks([0, 50, 100])
-        axes.set_title(f"{short(policy)}: state of charge, % ({whole(trace['reward_gbp'].sum())} GBP)")
+        _draw_decisions(axes, trace, palette(results)[policy])
+        axes.set_title(f"{short(policy)}: {_decided(trace)} ({whole(trace['reward_gbp'].sum())} GBP)")
     for axes in drawn:
         axes.grid()
         axes.set_xlim(utc(price.index)[0], utc(price.index + step)[-1])
@@ -176,8 +141,35 @@ def week(results: Results, width_in: float = WIDE_IN) -> Figure | None:
     return figure
 
 
+def _learnt(results: Results) -> list[str]:
+    """Learnt policies among the runs, by the configuration: what it does not name was found on disk."""
+    named = results.provenance.get("config", {}).get("env", {}).get("policies")
+    return [p for p in dict.fromkeys(results.rows["policy"]) if named and p not in named]
+
+
+def _decided(trace: pd.DataFrame) -> str:
+    shown = {"charge_fraction": "state of charge, %", "grid_kw": "import, kW"}
+    return " and ".join(words for column, words in shown.items() if column in trace)
+
+
+def _draw_decisions(axes: Axes, trace: pd.DataFrame, colour: str) -> None:
+    if "charge_fraction" in trace:
+        # Telemetry is read after a step, so its charge belongs to the step's end.
+        step = pd.Timedelta(hours=step_h(trace))
+        ends, charge_percent = utc(trace.index + step), 100.0 * trace["charge_fraction"]
+        axes.fill_between(ends, charge_percent, color=colour, alpha=0.3, linewidth=0.0)
+        axes.plot(ends, charge_percent, color=colour, linewidth=1.2)
+        axes.set_ylim(0.0, 100.0)
+        axes.set_yticks([0, 50, 100])
+    if "grid_kw" in trace:
+        line = axes.twinx() if "charge_fraction" in trace else axes
+        line.step(utc(trace.index), trace["grid_kw"], where="post", color=INK if line is not axes else colour, lw=0.9)
+        line.spines["right"].set_visible(line is not axes)
+        money(line.yaxis)
+
+
 def _draw_values(axes: Axes, results: Results, split: str) -> None:
-    runs, colours = ranked_runs(results), _colours(results)
+    runs, colours = ranked_runs(results), palette(results)
     rows = _by_run(results, split)
     for height, run in enumerate(runs):
         if run in rows:
@@ -204,7 +196,7 @@ def _draw_values(axes: Axes, results: Results, split: str) -> None:
 
 
 def _draw_cumulative(axes: Axes, results: Results, split: str) -> None:
-    colours, idle = _colours(results), trace_of(results, IDLE, split)
+    colours, idle = palette(results), trace_of(results, IDLE, split)
     for policy, seed in ranked_runs(results):
         trace = results.traces.get((policy, split, seed))
         if policy != IDLE and trace is not None:
@@ -219,10 +211,11 @@ def _draw_cumulative(axes: Axes, results: Results, split: str) -> None:
     axes.set_title(split)
 
 
-def _policy_handles(results: Results) -> list[Any]:
+def policy_handles(results: Results) -> list[Any]:
+    """Legend of every policy but idle."""
     return [
         Line2D([], [], color=colour, linestyle="--" if policy == ORACLE else "-", label=short(policy))
-        for policy, colour in _colours(results).items()
+        for policy, colour in palette(results).items()
         if policy != IDLE
     ]
 
@@ -232,7 +225,8 @@ def _name_rows(axes: Axes, results: Results, runs: list[tuple[str, int]]) -> Non
     axes.set_ylim(-0.5, len(runs) - 0.4)
 
 
-def _colours(results: Results) -> dict[str, str]:
+def palette(results: Results) -> dict[str, str]:
+    """One colour per policy, the same in every picture."""
     others = [policy for policy in dict.fromkeys(results.rows["policy"]) if policy != ORACLE]
     colours = {policy: COLOURS[i % len(COLOURS)] for i, policy in enumerate(others)}
     return colours | ({ORACLE: ORACLE_COLOUR} if played(results, ORACLE) else {})
@@ -244,11 +238,21 @@ def _by_run(results: Results, split: str) -> dict[tuple[str, int], Any]:
     return dict(zip(runs, rows.itertuples(), strict=True))
 
 
-def _gained(results: Results, split: str) -> pd.DataFrame:
-    """Each term of each policy beyond that of doing nothing."""
-    rows = results.rows[results.rows["split"] == split]
-    means = rows.groupby("policy")[term_columns(results)].mean()
-    return means - means.loc[IDLE]
+def _whole_weeks(results: Results, policy: str, column: str) -> NDArray[np.float64]:
+    """A column of a policy's trace on the last split, shape (whole weeks, steps)."""
+    trace = trace_of(results, policy, splits_of(results)[-1])
+    steps = week_steps(trace)
+    weeks = len(trace) // steps
+    return trace[column].to_numpy(dtype=np.float64)[: weeks * steps].reshape(weeks, steps)
+
+
+def _week(results: Results, judge: str, number: np.intp) -> Week | None:
+    split = splits_of(results)[-1]
+    trace = trace_of(results, results.winner, split)
+    if _price(trace) is None or not _decided(trace):
+        return None
+    steps = week_steps(trace)
+    return Week(split, judge, slice(int(number) * steps, (int(number) + 1) * steps))
 
 
 def _price(trace: pd.DataFrame) -> str | None:

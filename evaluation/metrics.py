@@ -32,6 +32,11 @@ def weekly(trace: pd.DataFrame, column: str = "reward_gbp") -> NDArray[np.float6
     return trace[column].resample(WEEK, origin="start").sum().to_numpy(dtype=np.float64)
 
 
+def week_steps(trace: pd.DataFrame) -> int:
+    """How many rows of a rollout are a week."""
+    return round(pd.Timedelta(WEEK) / pd.Timedelta(hours=step_h(trace)))
+
+
 def step_h(trace: pd.DataFrame) -> float:
     """Hours between two decisions of a rollout of at least two rows."""
     return float((trace.index[1] - trace.index[0]) / pd.Timedelta(hours=1))
@@ -47,7 +52,7 @@ def _resampled_sums(values: NDArray[np.float64], seed: int) -> NDArray[np.float6
 def total_interval(weekly_gbp: NDArray[np.float64], seed: int = 0) -> Interval:
     """Total over the split with a percentile bootstrap over weeks (Efron 1979), shape (weeks,) in."""
     sums = _resampled_sums(weekly_gbp[:, None], seed)[:, 0]
-    return Interval(float(weekly_gbp.sum()), *_percentiles(sums))
+    return Interval(float(weekly_gbp.sum()), *percentiles(sums))
 
 
 def difference_interval(weekly_gbp: NDArray[np.float64], rival_gbp: NDArray[np.float64], seed: int = 0) -> Interval:
@@ -85,10 +90,11 @@ def capture_interval(
     ratios = sums[sums[:, 1] > 0.0]
     if not ratios.size:
         return Interval(point, float("nan"), float("nan"))
-    return Interval(point, *_percentiles(ratios[:, 0] / ratios[:, 1]))
+    return Interval(point, *percentiles(ratios[:, 0] / ratios[:, 1]))
 
 
-def _percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
+def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of the percentile interval of bootstrap samples, shape (resamples,)."""
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(samples, [tail, 100.0 - tail])
     return float(low), float(high)

@@ -1,5 +1,6 @@
 """Where a result came from: code, configuration, data and versions."""
 
+import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,8 @@ PACKAGES: Final = (
     "piqp",
     "onnxruntime",
 )
+# Packages whose code decides what a policy does and what it earns by it.
+DECIDING: Final = ("agents", "baselines", "data", "envs", "forecasting", "models")
 
 
 def provenance(config: dict[str, Any], data_hash: str) -> dict[str, Any]:
@@ -38,8 +41,24 @@ def provenance(config: dict[str, Any], data_hash: str) -> dict[str, Any]:
         "config": config,
         "data_sha256": data_hash,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": package_versions(),
     }
+
+
+def code_hash() -> str:
+    """SHA-256 over every source file that can change what a policy earns."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in DECIDING:
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(file.relative_to(root).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def package_versions() -> dict[str, str | None]:
+    """Version of every package that a score depends on."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -30,6 +30,8 @@ PLACED: Final = (
     "capture", "capture_low", "capture_high", "lead_gbp", "lead_low_gbp", "lead_high_gbp", "bound_gbp",
     "decision_ms_median", "decision_ms_p99",
 )  # fmt: skip
+# Endings of columns that have a table of their own.
+ELSEWHERE: Final = ("carbon_kg", "excess_c_h", "_periods")
 
 
 class Cell(NamedTuple):
@@ -49,10 +51,12 @@ class Line(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Titles of the cells, and the lines."""
+    """Titles of the cells, the lines, and the titles of what stands before the cells; None for no second column."""
 
     titles: list[str]
     lines: list[Line]
+    second: str | None = "seed"
+    first: str = "policy"
 
 
 def splits_of(results: Results) -> list[str]:
@@ -122,7 +126,8 @@ def headline(results: Results) -> list[str]:
             f"Its {len(seeds)} seeds earned {gbp(seeds['value_gbp'].mean())} on average on {reported}, "
             f"{whole(seeds['value_gbp'].min())} to {gbp(seeds['value_gbp'].max())}."
         )
-    return sentences + [verdict(results, split) for split in reversed(splits_of(results))]
+    judged = [split for split in splits_of(results) if _row(results, split, best.policy, best.seed) is not None]
+    return sentences + [verdict(results, split) for split in reversed(judged)]
 
 
 def verdict(results: Results, split: str) -> str:
@@ -165,14 +170,15 @@ def score_table(results: Results, split: str) -> Table:
     reference = str(rows["reference"].iloc[0])
     terms = term_columns(results)
     wear = [c for c in terms if c == "wear_gbp"]
-    others = wear + [c for c in rows.columns if c not in (*PLACED, *terms)]
-    cycles = _cycles_per_kwh_day(results, split)
+    others = wear + [c for c in rows.columns if c not in (*PLACED, *terms) and not c.endswith(ELSEWHERE)]
+    cycles, bounded = _cycles_per_kwh_day(results, split), rows["bound_gbp"].notna().any()
     lines = []
-    for row in _with_means(results, split):
-        lead = _cell(row["lead_gbp"], row["lead_low_gbp"], row["lead_high_gbp"])
+    for row in with_means(results, split):
+        lead = cell(row["lead_gbp"], row["lead_low_gbp"], row["lead_high_gbp"])
         cells = [
-            _cell(row["value_gbp"], row["value_low_gbp"], row["value_high_gbp"]),
-            _cell(row["capture"], row["capture_low"], row["capture_high"], percent),
+            cell(row["value_gbp"], row["value_low_gbp"], row["value_high_gbp"]),
+            cell(row["capture"], row["capture_low"], row["capture_high"], percent),
+            *([Cell(whole(row["bound_gbp"]))] if bounded else []),
             Cell(NOTHING) if row["policy"] == reference else lead,
             *(Cell((whole if column.endswith("_gbp") else number)(row[column])) for column in others),
         ]
@@ -180,7 +186,8 @@ def score_table(results: Results, split: str) -> Table:
             cells.append(Cell(f"{row['battery_throughput_kwh'] * cycles:.2f}"))
         cells += [Cell(milliseconds(row["decision_ms_median"])), Cell(milliseconds(row["decision_ms_p99"]))]
         lines.append(Line(row["policy"], row["seed"], _mark(results, row, reference), cells))
-    titles = ["value, GBP", "share of foresight", f"lead over {reference}, GBP", *map(words, others)]
+    titles = ["value, GBP", "share of foresight", *(["foresight, GBP"] if bounded else [])]
+    titles += [f"lead over {reference}, GBP", *map(words, others)]
     titles += ["cycles a day"] if cycles is not None else []
     return Table([*titles, "ms median", "ms p99"], lines)
 
@@ -190,7 +197,7 @@ def term_table(results: Results, split: str) -> Table:
     terms = term_columns(results)
     lines = [
         Line(row["policy"], row["seed"], "", [Cell(whole(row[column])) for column in (*terms, "value_gbp")])
-        for row in _with_means(results, split)
+        for row in with_means(results, split)
     ]
     return Table([*map(words, terms), "sum = value, GBP"], lines)
 
@@ -253,7 +260,7 @@ def words(column: str) -> str:
     return column.replace("_", " ")
 
 
-def _cell(value: float, low: float, high: float, form: Callable[[float], str] = whole) -> Cell:
+def cell(value: float, low: float, high: float, form: Callable[[float], str] = whole) -> Cell:
     """An interval that has no width, or that is not known, is not worth a line."""
     known = not (pd.isna(low) or pd.isna(high)) and form(low) != form(high)
     return Cell(form(value), _interval(low, high, form) if known else "")
@@ -267,7 +274,14 @@ def _best(results: Results, split: str, policy: str | None = None) -> Any:
     """The row of a policy (the winner) on a split, of the seed that did best on validation."""
     rows = results.rows[results.rows["policy"] == (policy or results.winner)]
     chosen = rows[rows["split"] == splits_of(results)[0]].sort_values("value_gbp", kind="stable")
-    return next(rows[(rows["split"] == split) & (rows["seed"] == chosen["seed"].iloc[-1])].itertuples())
+    return _row(results, split, chosen["policy"].iloc[-1], chosen["seed"].iloc[-1])
+
+
+def _row(results: Results, split: str, policy: str, seed: int) -> Any:
+    """The row of a run; None if it was not played."""
+    rows = results.rows
+    rows = rows[(rows["policy"] == policy) & (rows["split"] == split) & (rows["seed"] == seed)]
+    return next(rows.itertuples(), None)
 
 
 def _mark(results: Results, row: dict[str, Any], reference: str) -> str:
@@ -278,7 +292,7 @@ def _mark(results: Results, row: dict[str, Any], reference: str) -> str:
     return "reference" if row["policy"] == reference else ""
 
 
-def _with_means(results: Results, split: str) -> list[dict[str, Any]]:
+def with_means(results: Results, split: str) -> list[dict[str, Any]]:
     """Rows of a split by falling value with the seed as text; where there are several, their mean comes first."""
     rows = results.rows[results.rows["split"] == split]
     blocks: list[list[dict[str, Any]]] = []

@@ -1,9 +1,11 @@
 """Laws of the report and of the benchmark page: they say what the rows say, need nothing else, and trust no name."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,17 +24,29 @@ from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from evaluation import figures
 from evaluation.backtest import Run, score, winner
+from evaluation.calibration import below
 from evaluation.metrics import weekly
+from evaluation.pdf import write_pdf
 from evaluation.report import write_report
-from evaluation.results import Results, read_results, write_results
+from evaluation.results import TRACES, Results, read_results, write_results
+from evaluation.rl_eval import SCHEMA, rl_eval, write_rl_eval
 from evaluation.rollout import play
+from evaluation.sharing import shared_config, without_folders
+from evaluation.statistics import aggregate
+from evaluation.store import write_run
 from evaluation.summary import score_table, splits_of, term_columns, term_table, verdict, whole
 from forecasting.deviation import DeviationForecaster
+from forecasting.forecast import QUANTILES
 
 ENV = "gridpilot/Battery-v0"
 COMMAND = "python evaluate.py data=gb data.path=/home/someone/grid runs=/srv/runs/battery"
 HOSTILE = "<img src=x onerror=alert(1)>$x$&\"'|`"
 PLAYED = (("idle", 0, IdlePolicy), ("rule", 0, RulePolicy), ("random", 0, RandomPolicy), ("random", 1, RandomPolicy))
+FORECASTS = [
+    {"split": split, "column": "imbalance_price_gbp_per_mwh", "lead_h": lead_h, "periods": 400, "mean_error": -1.5,
+     "mean_absolute_error": 20.0 + lead_h, **{below(q): q for q in QUANTILES}}
+    for split in ("validation", "test") for lead_h in (0.0, 1.5, 23.5)
+]  # fmt: skip
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -64,7 +78,14 @@ def runs():
 
 def write(folder, runs, provenance=None):
     rows = [row for split, played in runs.items() for row in score(played, ENV, split, "mpc")]
-    write_results(folder, rows, runs, winner(rows)["policy"], COMMAND, provenance or origin())
+    for split, played in runs.items():
+        for run in played:
+            write_run(folder / TRACES, split, run)
+    policies = [row for split, played in runs.items() for row in aggregate(played, ENV, split, "mpc")]
+    robustness = [row | {"split": "price_x3"} for row in rows if row["split"] == "test"]
+    skipped = {"heat_wave": "the battery feels no heat"}
+    best = winner(rows)["policy"]
+    write_results(folder, rows, best, COMMAND, provenance or origin(), policies, robustness, FORECASTS, skipped)
     return folder
 
 
@@ -130,12 +151,14 @@ def test_every_row_stands_in_the_page_with_its_numbers(page, folder):
     results = read_results(folder)
     for table, split in zip(parsed, ("validation", "test"), strict=True):
         for row in results.rows[results.rows["split"] == split].to_dict("records"):
-            value, share, lead, wear, throughput, _, _, p99 = table[row["policy"], str(row["seed"])]
+            value, share, bound, lead, wear, drawdown, throughput, _, _, p99 = table[row["policy"], str(row["seed"])]
             assert value[0] == shown(row["value_gbp"])
             if row["policy"] != "idle":
                 assert value[1] == f"{shown(row['value_low_gbp'])} to {shown(row['value_high_gbp'])}"
             assert share[0] == f"{100 * row['capture'] + 0.0:.1f} %".replace("-", "\N{MINUS SIGN}")
             assert lead[0] == ("\N{EM DASH}" if row["policy"] == "mpc" else shown(row["lead_gbp"]))
+            assert bound[0] == shown(row["bound_gbp"])
+            assert drawdown[0] == shown(row["drawdown_gbp"])
             assert wear[0] == shown(row["wear_gbp"])
             assert throughput[0] == shown(row["battery_throughput_kwh"])
             assert p99[0] == (f"{row['decision_ms_p99']:.2f}" if row["decision_ms_p99"] >= 0.005 else "< 0.01")
@@ -156,7 +179,7 @@ def test_the_page_needs_nothing_else_and_is_well_formed(page):
 
 def test_a_picture_takes_the_text_colour_of_the_page(page):
     pictures = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(pictures) == 10  # five pictures in two widths
+    assert len(pictures) == 18  # nine pictures in two widths
     assert all("currentColor" in picture and "#26313b" not in picture for picture in pictures)
     assert not any("#000000" in picture or "#ffffff" in picture for picture in pictures)
 
@@ -189,7 +212,8 @@ def test_a_system_without_a_battery_has_no_charge_picture_and_no_cycles(runs, tm
     text = write_report(folder).read_text(encoding="utf-8")
     assert "A typical week" not in text
     assert "cycles" not in text
-    assert any("sla, GBP" in title for title in Page(text).tables[2][0])
+    assert any("sla, GBP" in title for table in Page(text).tables for title in table[0])
+    assert "Violations" in text
     assert len(list((write_page(folder, tmp_path).parent / "benchmark").glob("*.png"))) == 3
 
 
@@ -202,7 +226,7 @@ def test_idle_the_reference_and_the_oracle_are_enough(runs, tmp_path):
 
 def test_validation_alone_is_enough(runs, tmp_path):
     text = write_report(write(tmp_path, {"validation": runs["validation"]})).read_text(encoding="utf-8")
-    assert len(Page(text).tables) == 2
+    assert not any("test" in region for region in re.findall(r'aria-label="(?:Scores|Money)[^"]*"', text))
 
 
 def test_without_an_oracle_the_share_is_a_dash(runs, tmp_path):
@@ -222,8 +246,8 @@ def test_several_seeds_stand_under_their_mean(folder):
         assert [line.seed for line in block] == ["mean of 2", "0", "1"]
         rows = results.rows[(results.rows["split"] == split) & (results.rows["policy"] == "random")]
         assert block[0].cells[0].text == shown(rows["value_gbp"].mean())
-        assert block[0].cells[2].text == shown(rows["lead_gbp"].mean())
-        assert block[0].cells[3].text == shown(rows["wear_gbp"].mean())
+        assert block[0].cells[3].text == shown(rows["lead_gbp"].mean())
+        assert block[0].cells[4].text == shown(rows["wear_gbp"].mean())
 
 
 def test_money_terms_add_up_to_the_value(folder):
@@ -325,3 +349,97 @@ def test_other_options_are_shared_as_they_are():
 def test_a_folder_without_results_says_how_to_make_them(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"python evaluate\.py"):
         write_report(tmp_path)
+
+
+def test_the_page_tells_no_folder_of_the_machine(page):
+    assert "/home/someone" not in page
+    assert "/srv" not in page
+    assert "&lt;folder&gt;/grid" in page
+    assert "data=gb" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("/srv/grid/gb", "<folder>/gb"),
+        ("../shared/data/gb", "../shared/data/gb"),
+        ("data/gb", "data/gb"),
+        ("~/grid", "<folder>/grid"),
+        ("C:\\grid\\gb", "<folder>/gb"),
+        ("x={path:/a/b,other:1}", "x={path:<folder>/b,other:1}"),
+        ("gridpilot/Battery-v0 and https://example.org/page", "gridpilot/Battery-v0 and https://example.org/page"),
+        ("half / half", "half / half"),
+        (3, 3),
+        (None, None),
+    ],
+)
+def test_only_absolute_paths_are_cut(given, told):
+    assert shared_config({"a": [given, {"b": given}]}) == {"a": [told, {"b": told}]}
+    if isinstance(given, str):
+        assert without_folders(without_folders(given)) == told
+
+
+def test_every_table_and_picture_says_where_its_numbers_stand(page, folder):
+    figures_shown = re.findall(r"<figure>.*?</figure>", page, flags=re.DOTALL)
+    assert all('class="source"' in figure for figure in figures_shown)
+    named = set(re.findall(r"<code>(\w+\.csv)", page))
+    assert named == {"results.csv", "policies.csv", "robustness.csv", "forecasts.csv"}
+    assert all((folder / name).is_file() for name in named)
+
+
+def test_statistics_violations_cases_and_forecasts_say_what_their_rows_say(page, folder):
+    results = read_results(folder)
+    tables = {table[0][0]: table for table in Page(page).tables if table[0][0] in ("case", "split")}
+    shares = tables["case"][1][1:]
+    names = tables["case"][0][1:]
+    for name, text in zip(names, shares, strict=True):
+        rows = results.robustness[results.robustness["policy"] == name]
+        assert text.split("|")[0] == f"{100 * rows['capture'].mean() + 0.0:.1f} %".replace("-", "\N{MINUS SIGN}")
+    assert "Not played: heat wave, because the battery feels no heat." in page
+    assert tables["split"][1][:3] == ["validation", "0", "20"]
+    assert tables["split"][1][4:7] == ["50.0 %", "80.0 %", "90.0 %"]
+    assert "Violations" not in page  # a battery has none
+    iqm = [table for table in Page(page).tables if "interquartile mean" in table[0]]
+    assert len(iqm) == 2
+    for row in results.policies[results.policies["split"] == "test"].to_dict("records"):
+        shown_row = next(line for line in iqm[1] if line[0].split(" ")[0] == row["policy"])
+        assert shown_row[3].split("|")[0] == f"{100 * row['iqm'] + 0.0:.1f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def test_rl_eval_follows_its_schema_and_repeats_the_rows(folder, tmp_path):
+    results = read_results(folder)
+    write_rl_eval(results, tmp_path / "one.json", tmp_path / "two.json")
+    written = json.loads((tmp_path / "one.json").read_text())
+    assert written == rl_eval(results) == json.loads((tmp_path / "two.json").read_text())
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(written, schema)
+    assert "someone" not in json.dumps(written)
+    entries = {(one["policy"], one["split"]): one for one in written["policies"]}
+    assert len(entries) == len(set(results.rows["policy"])) * 2
+    for row in results.rows.to_dict("records"):
+        entry = entries[row["policy"], row["split"]]
+        assert row["seed"] in entry["seeds"]
+        if len(entry["seeds"]) == 1:
+            assert entry["value_gbp"]["estimate"] == pytest.approx(row["value_gbp"])
+            assert sum(entry["terms_gbp"].values()) == pytest.approx(row["value_gbp"])
+    assert entries["idle", "test"]["interquartile_mean"] is None
+    broken = written | {"policies": [entries["mpc", "test"] | {"value_gbp": "much"}]}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, schema)
+
+
+def test_without_a_browser_the_pdf_says_what_to_do(folder, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere/chromium")
+    with pytest.raises(FileNotFoundError, match="BROWSER_PATH"):
+        write_pdf(folder / "report.html")
+
+
+def test_the_report_prints_to_a_pdf(folder, page):
+    try:
+        file = write_pdf(folder / "report.html")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    assert page
+    assert file.read_bytes().startswith(b"%PDF-")
+    assert file.stat().st_size > 20_000

@@ -1,4 +1,5 @@
 # make train: set up and train a battery policy on the embedded data.   make test: set up and run every check.
+# make benchmark: do all policies still earn what they did? (benchmarks/guard.py; a few minutes)
 #
 # The environment is .venv. Torch comes first and alone, because a plain requirement on Linux would bring several
 # gigabytes of CUDA packages. To choose its source, for example PyTorch's own CPU-only index:
@@ -11,7 +12,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH_SOURCE ?= $(addprefix --find-links ,$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 export OMP_NUM_THREADS := 1
 
-.PHONY: train test lint clean
+.PHONY: train test lint benchmark clean
 
 train: .venv/.ready
 	$(BIN)/python train.py
@@ -23,6 +24,9 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+benchmark: .venv/.ready
+	$(BIN)/python -m benchmarks.guard
 
 .venv/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \

@@ -1,5 +1,6 @@
 """What policies are played in: the history of the configuration, or what becomes of it in a case of its own."""
 
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -47,7 +48,6 @@ class World:
         table: Its grid table.
         data_hash: Names the table.
         rows: Rows of the table that are played.
-        forecaster: What policies are told.
     """
 
     def __init__(self, case: Case, cfg: DictConfig, history: History, forecaster: Forecaster) -> None:
@@ -70,13 +70,8 @@ class World:
         self.rows = splits.rows(pd.DatetimeIndex(self.table.index), case.span)
         if "table" in changes:
             self.table = instantiate(changes["table"])(self.table, self.rows)
-        self._train = splits.SPLITS["train"]
-        if changes.get("refit"):
-            self._train = _before(case.span, history)
-            train = splits.rows(history.timestamps, self._train)
-            forecaster = fit_forecaster(cfg, "forecaster", self.table.iloc[train])
-        self.forecaster = instantiate(changes["forecaster"])(forecaster) if "forecaster" in changes else forecaster
-        self._same = not {"source", "table", "forecaster", "refit"} & set(changes)
+        self._changes, self._fitted = changes, forecaster
+        self._train = _before(case.span, history) if changes.get("refit") else splits.SPLITS["train"]
         self.data_hash = history.data_hash if self.table is history.table else table_hash(self.table)
 
     def env(self) -> SystemEnv:
@@ -87,8 +82,18 @@ class World:
         """What a learner may train on."""
         return system_for(self.cfg, self._told(), self._train, self.cfg.env.episode, **self.cfg.env.training)
 
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """What policies are told; fitting one may take minutes, so it waits until it is asked for."""
+        forecaster = self._fitted
+        if self._changes.get("refit"):
+            rows = splits.rows(pd.DatetimeIndex(self.table.index), self._train)
+            forecaster = fit_forecaster(self.cfg, "forecaster", self.table.iloc[rows])
+        return instantiate(self._changes["forecaster"])(forecaster) if "forecaster" in self._changes else forecaster
+
     def _told(self) -> History:
-        return self._history if self._same else History(self.table, self.forecaster, train=self._train)
+        same = not {"source", "table", "forecaster", "refit"} & set(self._changes)
+        return self._history if same else History(self.table, self.forecaster, train=self._train)
 
 
 def hard_cases(cfg: DictConfig, history: History, forecaster: Forecaster) -> tuple[list[Case], dict[str, str]]:

@@ -216,7 +216,8 @@ def _pictures(results: Results) -> list[Picture]:
         (
             diagnostics.reliability,
             "Were the forecasts right?",
-            "On the dashed line prices fall below a forecast quantile as often as they should.",
+            "On the dashed line prices fall below a forecast quantile as often as they should. Of the error there is "
+            "the mean size (line) and the mean (dashed).",
             "forecasts.csv",
         ),
         (

@@ -111,9 +111,10 @@ def arena(folder: Path, *more: str) -> tuple[Arena, list[Task]]:
 
 def test_policies_whose_seed_changes_nothing_are_played_once(tmp_path):
     _, tasks = arena(tmp_path)
-    assert [(task.policy, task.seed) for task in tasks] == [
-        ("idle", 0), ("random", 0), ("random", 1), ("rule", 0), ("oracle", 0)
-    ]  # fmt: skip
+    played = [(task.policy, task.seed) for task in tasks]
+    assert [seed for name, seed in played if name == "random"] == [0, 1]
+    assert all(seed == 0 for name, seed in played if name != "random")
+    assert len(played) == len(set(played)) == len({name for name, _ in played}) + 1
 
 
 def test_a_key_names_what_a_run_depends_on_and_nothing_else(tmp_path):
@@ -149,14 +150,14 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_parallel_equals_serial(tmp
     process.wait()
     time.sleep(1.0)  # the workers end with it
     before = {name: file.stat().st_mtime_ns for name, file in traces(killed).items()}
-    assert 0 < len(before) < 5, "it was to be killed between two runs"
+    serial, tasks = arena(tmp_path / "serial", "jobs=1")
+    assert 0 < len(before) < len(tasks), "it was to be killed between two runs"
 
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=280)
-    assert f"{len(before)} of 5 runs are on disk already" in done.stdout
+    assert f"{len(before)} of {len(tasks)} runs are on disk already" in done.stdout
     after = traces(killed)
     assert {name: after[name].stat().st_mtime_ns for name in before} == before
 
-    serial, tasks = arena(tmp_path / "serial", "jobs=1")
     serial.play_all(tasks, 1)
     assert set(after) == set(traces(serial.folder / "traces"))
     for name, file in traces(serial.folder / "traces").items():

@@ -56,9 +56,9 @@ class Biased(NamedTuple):
         """What is forecast."""
         return self.forecaster.column
 
-    def predict(self, table: pd.DataFrame, minute: int = 0) -> Forecast:
+    def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast and move; see `forecasting.forecast.Forecaster`."""
-        mean, quantiles = self.forecaster.predict(table, minute)
+        mean, quantiles = self.forecaster.predict(table, minute, rows)
         moved = np.abs(mean) * np.float32(self.fraction)
         return Forecast(mean + moved, quantiles + moved[:, :, None])
 

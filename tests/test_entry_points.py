@@ -76,7 +76,7 @@ def test_tensorboard_shows_all_policies_under_the_same_tags(work, evaluated):
         events = EventAccumulator(str(folder))
         events.Reload()
         tags[folder.name] = frozenset(events.Tags()["scalars"])
-    assert len(tags) == 12  # random with five seeds
+    assert len(tags) == 13  # random with five seeds
     assert len(set(tags.values())) == 1
     assert "test/cumulative_reward_gbp" in tags["mpc-0"]
 

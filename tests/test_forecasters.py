@@ -10,12 +10,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from data import splits
-from data.publication import RULES, hide_unpublished
+from data.publication import RULES, at_known_rows, hide_unpublished
 from data.synthetic import generate
 from forecasting.forecast import LEADS, QUANTILES
 from forecasting.lstm import MEAN_WEIGHTS, LstmForecaster
 from forecasting.prophet import ProphetForecaster
 from forecasting.recent import published
+from forecasting.regimes import Regimes
 from forecasting.seasonal_naive import SeasonalNaiveForecaster
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -195,3 +196,15 @@ def test_what_comes_after_the_fitting_table_changes_no_bound_scaler_or_weight(na
 
 def test_every_column_that_a_forecaster_may_be_asked_for_has_a_publication_rule():
     assert set(history().columns) <= set(RULES)
+
+
+def test_a_regime_label_needs_nothing_that_is_not_published():
+    table = history()
+    regimes = Regimes.fit(table.iloc[splits.rows(pd.DatetimeIndex(table.index), "train")])
+
+    def known(rows: pd.DataFrame) -> np.ndarray:
+        labels = regimes.labels(rows[PRICE].to_numpy(dtype=np.float64))
+        return at_known_rows(PRICE, labels, pd.DatetimeIndex(rows.index))
+
+    for t in (600, 1777, 3000):
+        assert known(hide_unpublished(table, t))[t] == known(table)[t]

@@ -51,7 +51,7 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
             infinities, or values outside the plausible range of their unit.
     """
     table = table.set_index(INDEX_NAME) if INDEX_NAME in table.columns else table
-    index = _checked_index(table.index)
+    index = checked_index(table.index)
     missing = [c.name for c in COLUMNS if c.name not in table.columns]
     if missing:
         raise ValueError(f"the grid table lacks {missing}; it needs {[c.name for c in COLUMNS]}")
@@ -81,7 +81,12 @@ def table_hash(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _checked_index(index: pd.Index) -> pd.DatetimeIndex:
+def checked_index(index: pd.Index) -> pd.DatetimeIndex:
+    """Return an index as regular half-hours in UTC.
+
+    Raises:
+        ValueError: Naive, missing, duplicated or irregular timestamps, or fewer than two.
+    """
     if not isinstance(index, pd.DatetimeIndex):
         raise ValueError(f"the index is {type(index).__name__}; it must be timestamps named {INDEX_NAME}")
     if index.tz is None:

@@ -85,13 +85,14 @@ def test_it_learns_what_persistence_cannot(table):
     assert np.mean(error**2) < 0.5 * np.mean(deviation**2)
 
 
-def test_far_share_moves_far_leads_towards_the_level_and_leaves_near_ones(fitted, whole, table):
-    forecaster = fitted[IMBALANCE]
-    level = BoostedForecaster(IMBALANCE, forecaster.regimes, 0.0, forecaster.models).predict(table).mean
-    half = BoostedForecaster(IMBALANCE, forecaster.regimes, 0.5, forecaster.models).predict(table).mean
-    full = whole[IMBALANCE].mean
-    np.testing.assert_array_equal(half[100:, :4], full[100:, :4])
-    np.testing.assert_allclose(half[100:, 4:], 0.5 * (level + full)[100:, 4:], rtol=1e-4, atol=1e-3)
+def test_far_share_moves_far_leads_towards_the_level_and_leaves_near_ones(fitted, table, monkeypatch):
+    def mean(share):
+        monkeypatch.setitem(TARGETS, IMBALANCE, TARGETS[IMBALANCE]._replace(far_share=share))
+        return fitted[IMBALANCE].predict(table, rows=slice(900, 950)).mean
+
+    level, half, full = (mean(share) for share in (0.0, 0.5, 1.0))
+    np.testing.assert_array_equal(half[:, :4], full[:, :4])
+    np.testing.assert_allclose(half[:, 4:], 0.5 * (level + full)[:, 4:], rtol=1e-4, atol=1e-3)
 
 
 def test_what_is_saved_forecasts_the_same_and_runs_no_code_to_load(fitted, whole, table, tmp_path):
@@ -136,7 +137,7 @@ def test_wrong_requests_are_refused(table, fitted):
         BoostedForecaster.fit(table, "demand_mw")
     with pytest.raises(ValueError, match="4 weeks"):
         BoostedForecaster.fit(table.iloc[:500], IMBALANCE)
-    late = BoostedForecaster(IMBALANCE, fitted[IMBALANCE].regimes, 1.0, {15: fitted[IMBALANCE].models[15]})
+    late = BoostedForecaster(IMBALANCE, fitted[IMBALANCE].regimes, {15: fitted[IMBALANCE].models[15]})
     with pytest.raises(ValueError, match="no model for a decision at minute 0"):
         late.predict(table)
 

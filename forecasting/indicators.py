@@ -15,7 +15,7 @@ from data.schema import PERIODS_PER_DAY
 Array = NDArray[np.float64]
 PERIODS: Final = 14  # Wilder's smoothing of RSI and average true range
 SLOW_PERIODS: Final = 18
-RANK_DAYS: Final = 30
+RANK_DAYS: Final = 14
 
 
 def rsi(price: Array) -> Array:
@@ -54,7 +54,7 @@ def volatility(price: Array) -> Array:
 
 
 def volatility_rank(price: Array) -> Array:
-    """Share of the last 30 days whose volatility was not higher than now, above 0 to 1."""
+    """Share of the last fortnight whose volatility was not higher than now, above 0 to 1."""
     window = RANK_DAYS * PERIODS_PER_DAY
     return (
         pd.Series(volatility(price))

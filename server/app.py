@@ -16,7 +16,7 @@ from server.schemas import DispatchOrder, DispatchPlan, Health, Problem, Refusal
 
 logger = logging.getLogger(__name__)
 
-MOST_BODY_BYTES: Final = 128 * 1024  # two weeks of market at full precision fit
+MOST_BODY_BYTES: Final = 512 * 1024  # sixteen days of every series at full precision fit
 MOST_PROBLEMS: Final = 10
 MOST_SHOWN: Final = 60  # characters of a wrong value that are repeated to the caller
 
@@ -102,7 +102,7 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._most_bytes:
-                text = f"the body is larger than {self._most_bytes} bytes; send at most 14 days of history"
+                text = f"the body is larger than {self._most_bytes} bytes; send at most 16 days of history"
                 await _refusal(413, [Problem(field="body", message=text)])(scope, receive, send)
                 return
         whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]

@@ -10,15 +10,21 @@ from numpy.typing import NDArray
 from data.calendar import PERIOD
 from data.publication import RULES, DayAhead, known_rows
 from data.schema import COLUMNS, INDEX_NAME, PERIODS_PER_DAY, Column
+from envs.information import READ
 
-# The longest look back is a mean over 48 periods that ends two periods ago; the rest covers gaps in it.
+# The longest look back of what every policy is shown is a mean over 48 periods that ends two periods ago; the rest
+# covers gaps in it. A forecaster may look back a fortnight and a day.
 HISTORY_PERIODS: Final = 2 * PERIODS_PER_DAY
-MOST_HISTORY_PERIODS: Final = 14 * PERIODS_PER_DAY
+MOST_HISTORY_PERIODS: Final = 16 * PERIODS_PER_DAY
 MOST_PUBLISHED_AHEAD: Final = 100  # from the start of a 25-hour day to the end of the next
 STALE_PERIODS: Final = PERIODS_PER_DAY
 UNIT_HINTS: Final = {
     "gbp_per_mwh": "send GBP/MWh (GBP/kWh x 1000, p/kWh x 10)",
     "net_imbalance_volume_mwh": "send MWh per half-hour (average MW / 2)",
+    "_mw": "send the period's average MW",
+    "g_per_kwh": "send gCO2 per kWh",
+    "_c": "send degrees Celsius",
+    "_pct": "send per cent",
 }
 
 
@@ -27,7 +33,8 @@ class MarketView(NamedTuple):
 
     Attributes:
         start: Start of the first period, with a time zone.
-        columns: One array per name in `envs.information.READ`, each as long as its caller knows; NaN is a gap.
+        columns: One array per name in `envs.information.READ` and, for forecasters that read more, of other columns;
+            each as long as its caller knows. NaN is a gap.
     """
 
     start: datetime
@@ -71,7 +78,7 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
     row = (period - start) // PERIOD
     if not HISTORY_PERIODS <= row <= MOST_HISTORY_PERIODS:
         raise ValueError(
-            f"start is {_iso(start)}; history must begin 2 to 14 days before the period decided, which begins "
+            f"start is {_iso(start)}; history must begin 2 to 16 days before the period decided, which begins "
             f"{_iso(period)}: send every series from {_iso(period - HISTORY_PERIODS * PERIOD)}"
         )
     n = row + MOST_PUBLISHED_AHEAD
@@ -112,6 +119,8 @@ def _check_gaps(name: str, known: NDArray[np.float64], start: pd.Timestamp, row:
     if not missing.size:
         return []
     first = _iso(start + int(missing[0]) * PERIOD)
+    if name not in READ:
+        return [f"{name}: {missing.size} published value(s) missing, the first at {first}; they are forecast over"]
     if isinstance(RULES[name], DayAhead):
         if missing[0] <= row:
             raise ValueError(

@@ -18,6 +18,16 @@ YEARS: Final = (2000, 2100)  # a clock that shows another year is broken
 BOUNDS: Final = {column.name: (column.low, column.high) for column in COLUMNS}
 
 
+MOST_VALUES: Final = MOST_HISTORY_PERIODS + MOST_PUBLISHED_AHEAD
+OTHERS: Final = tuple(name for name in BOUNDS if name not in READ)
+
+
+def _other_column(name: str) -> str:
+    if name not in OTHERS:
+        raise ValueError(f"no such series; allowed are {', '.join(OTHERS)}")
+    return name
+
+
 def _text(value: object) -> object:
     if not isinstance(value, str | datetime):
         raise ValueError("not text in ISO 8601")
@@ -32,6 +42,8 @@ def _in_this_century(instant: datetime) -> datetime:
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_in_this_century)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Series = Annotated[list[Number | None], Field(min_length=1, max_length=MOST_VALUES)]
+OtherColumn = Annotated[str, AfterValidator(_other_column)]
 
 
 def _series(column: str, meaning: str) -> Any:
@@ -39,7 +51,7 @@ def _series(column: str, meaning: str) -> Any:
     return Field(
         description=f"{meaning} One value per half-hour from `start` on, {low:g} to {high:g}; null is a gap.",
         min_length=1,
-        max_length=MOST_HISTORY_PERIODS + MOST_PUBLISHED_AHEAD,
+        max_length=MOST_VALUES,
     )
 
 
@@ -93,6 +105,11 @@ class MarketView(Wire):
         "market_index_price_gbp_per_mwh",
         "Market index (intraday) price, GBP/MWh, up to two periods before.",
     )
+    other: dict[OtherColumn, Series] = Field(
+        default_factory=dict,
+        description="Further series that the deployed forecaster was fitted on, by column, any of "
+        f"{', '.join(OTHERS)}. What is not sent is forecast over. Such forecasters use up to 16 days of history.",
+    )
 
 
 def example() -> dict[str, Any]:
@@ -123,7 +140,8 @@ class DispatchOrder(Wire):
 
     def to_domain(self) -> tuple[domain.Telemetry, market_view.MarketView]:
         """The same without wire names."""
-        columns = {name: np.array(getattr(self.market, name), dtype=np.float64) for name in READ}
+        sent = {**{name: getattr(self.market, name) for name in READ}, **self.market.other}
+        columns = {name: np.array(values, dtype=np.float64) for name, values in sent.items()}
         telemetry = domain.Telemetry(self.telemetry.timestamp, self.telemetry.charge_fraction)
         return telemetry, market_view.MarketView(self.market.start, columns)
 

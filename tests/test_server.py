@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ from envs.battery import BatterySystem
 from envs.information import READ
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
+from forecasting.boosted import BoostedForecaster
 from forecasting.deviation import DeviationForecaster
 from forecasting.saved import save
 from models import battery as battery_model
@@ -111,18 +113,19 @@ def client(bundle):
         yield client
 
 
-def order_at(table, row, charge_fraction, history=HISTORY_PERIODS, minute=0):
+def order_at(table, row, charge_fraction, history=HISTORY_PERIODS, minute=0, names=READ):
     """What a caller who keeps `history` periods sends 10 minutes after a decision in a row was due."""
-    view = hide_unpublished(table[list(READ)], row, minute).iloc[row - history : row + 110]
+    view = hide_unpublished(table[list(names)], row, minute).iloc[row - history : row + 110]
     columns = {}
-    for name in READ:
+    for name in names:
         values = view[name]
         last = values.index.get_loc(values.last_valid_index())
         columns[name] = [None if np.isnan(value) else value for value in values.iloc[: last + 1]]
     when = table.index[row] + pd.Timedelta(minutes=minute + 10)
+    other = {name: columns.pop(name) for name in names if name not in READ}
     return {
         "telemetry": {"timestamp": when.isoformat(), "charge_fraction": charge_fraction},
-        "market": {"start": view.index[0].isoformat(), **columns},
+        "market": {"start": view.index[0].isoformat(), **columns, "other": other},
     }
 
 
@@ -170,6 +173,29 @@ def test_live_equals_simulation(kind, minutes, bundle, systems, table):
             assert not answer.json()["fallback"]
             powers_kw.append(info["power_kw"])
     assert kind == "idle" or np.ptp(powers_kw) > 100.0, "a policy that never moves proves nothing"
+
+
+def test_a_forecaster_that_reads_more_forecasts_live_as_over_the_table(bundle, table, tmp_path):
+    boosted = BoostedForecaster.fit(table, "imbalance_price_gbp_per_mwh", mean_rounds=9, quantile_rounds=1)
+    sha256 = save(boosted, tmp_path)
+    folder = bundle("mpc", forecaster={"column": boosted.column, "sha256": sha256})
+    shutil.copytree(tmp_path, folder / FORECASTER, dirs_exist_ok=True)
+    names = tuple(table.columns)
+    with TestClient(create_app(Dispatcher.from_bundle(folder))) as client:
+        for row in (790, 801, 850):
+            order = order_at(table, row, 0.5, history=16 * 48, names=names)
+            expected = boosted.predict(table, rows=slice(row, row + 1)).mean[0]
+            answer = client.post(URL, json=order)
+            assert answer.status_code == 200, answer.text
+            got = [step["expected_price_gbp_per_mwh"] for step in answer.json()["plan"]]
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
+            alone = client.post(URL, json=order_at(table, row, 0.5))  # prices alone: forecast over, not refused
+            assert alone.status_code == 200
+        order["market"]["other"] = {"demand": [1.0]}
+        refused = client.post(URL, json=order)
+        assert refused.status_code == 422
+        assert "allowed are" in refused.text
+        assert "demand_mw" in refused.text
 
 
 @settings(deadline=None, max_examples=40)
@@ -319,7 +345,7 @@ BAD = {
     "no imbalance price for a day": (("market", "imbalance_price_gbp_per_mwh"), [60.0] * 40, "2024-01-02T07:30Z"),
     "no volume at all": (("market", "net_imbalance_volume_mwh"), [None] * 90, "holds no published value"),
     "short history": (("market", "start"), "2024-01-02T00:00:00Z", "2024-01-01T12:00Z"),
-    "long history": (("market", "start"), "2023-12-01T00:00:00Z", "2 to 14 days"),
+    "long history": (("market", "start"), "2023-12-01T00:00:00Z", "2 to 16 days"),
     "quarter past": (("market", "start"), "2024-01-01T12:15:00Z", "half-hour"),
 }
 

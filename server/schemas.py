@@ -16,8 +16,6 @@ from server.market_view import HISTORY_PERIODS, MOST_HISTORY_PERIODS, MOST_PUBLI
 
 YEARS: Final = (2000, 2100)  # a clock that shows another year is broken
 BOUNDS: Final = {column.name: (column.low, column.high) for column in COLUMNS}
-
-
 MOST_VALUES: Final = MOST_HISTORY_PERIODS + MOST_PUBLISHED_AHEAD
 OTHERS: Final = tuple(name for name in BOUNDS if name not in READ)
 

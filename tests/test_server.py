@@ -175,14 +175,15 @@ def test_live_equals_simulation(kind, minutes, bundle, systems, table):
     assert kind == "idle" or np.ptp(powers_kw) > 100.0, "a policy that never moves proves nothing"
 
 
-def test_a_forecaster_that_reads_more_forecasts_live_as_over_the_table(bundle, table, tmp_path):
+def test_a_forecaster_that_reads_more_forecasts_live_as_over_the_table(bundle, tmp_path):
+    table = generate("2024-02-20", "2024-04-08")
     boosted = BoostedForecaster.fit(table, "imbalance_price_gbp_per_mwh", mean_rounds=9, quantile_rounds=1)
     sha256 = save(boosted, tmp_path)
     folder = bundle("mpc", forecaster={"column": boosted.column, "sha256": sha256})
     shutil.copytree(tmp_path, folder / FORECASTER, dirs_exist_ok=True)
     names = tuple(table.columns)
     with TestClient(create_app(Dispatcher.from_bundle(folder))) as client:
-        for row in (790, 801, 850):
+        for row in (1990, 2001, 2050):
             order = order_at(table, row, 0.5, history=16 * 48, names=names)
             expected = boosted.predict(table, rows=slice(row, row + 1)).mean[0]
             answer = client.post(URL, json=order)
@@ -385,7 +386,8 @@ def test_a_broken_body_is_explained(client, body, content_type, status, hint):
 
 
 def test_a_body_of_unknown_length_is_cut_off(client):
-    answer = client.post(URL, content=(b" " * 10_000 for _ in range(20)), headers={"Content-Type": "application/json"})
+    pieces = (b" " * 10_000 for _ in range(MOST_BODY_BYTES // 10_000 + 1))
+    answer = client.post(URL, content=pieces, headers={"Content-Type": "application/json"})
     assert only_problem(answer, 413)[0] == "body"
 
 

@@ -18,7 +18,7 @@ from data.schedule import CarbonPoint, FlexOffer, JobMetadata, PricePoint, Sched
 from data.schema import PERIOD_H
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
-from envs.job_queue import COMMITTED_LEADS
+from envs.job_queue_view import COMMITTED_LEADS
 from envs.outlook import CARBON_FIELDS
 from envs.single import SystemEnv
 

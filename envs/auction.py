@@ -16,12 +16,12 @@ from envs.fields import Field, FloatArray, copy_row, position, positions
 from envs.market import sell_turn_down
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
-from models import auction
 from models import cluster as cluster_model
-from models.auction import Room
+from models import vcg
 from models.cluster import Cluster
 from models.compiling import KERNEL, LOOP
-from models.settlement import Adders, adders_gbp, energy_gbp
+from models.settlement import CARBON_PRICED, Adders, adders_gbp, energy_gbp
+from models.vcg import Room
 
 RESULTS: Final = PERIODS_PER_DAY // BLOCK_PERIODS  # past auctions that the seller remembers: a day of them
 LANE: Final = np.dtype(
@@ -115,10 +115,10 @@ class AuctionSystem(EpisodeSystem):
         """
         self.scenario = scenario or default_scenario()
         self.capacity_kw = cluster_model.job_capacity_kw(cluster_model.checked(cluster or Cluster()))
-        self.adders = adders or Adders(carbon_gbp_per_tonne=60.0)
+        self.adders = adders or CARBON_PRICED
         self._sources = (tenants or TenantSource(), flexibility or FlexibilitySource())
         self.tenants = self._sources[0].tenants(self.scenario.timestamps, self.capacity_kw)
-        self._room = auction.room(self.tenants.quantity_kw.shape[1], self.capacity_kw, RESOLUTION_KW)
+        self._room = vcg.room(self.tenants.quantity_kw.shape[1], self.capacity_kw, RESOLUTION_KW)
         self.flexibility = self._sources[1].market(self.scenario.timestamps)
         self._expected = _expected_gbp_per_kw(self.scenario, self.flexibility, self.adders)
         self.action_fields = (
@@ -222,7 +222,7 @@ def _sell(
     tenants: Tenants, block: int, offered_kw: float, reserve_gbp_per_kw: float, room: Room, lane: np.void
 ) -> float:
     """Hold one auction: set what runs for tenants, remember the result, return the payments, GBP."""
-    auction.allocate(
+    vcg.allocate(
         tenants.value_gbp_per_kw[block], tenants.quantity_kw[block], tenants.divisible[block],
         offered_kw, reserve_gbp_per_kw, RESOLUTION_KW, room,
     )  # fmt: skip

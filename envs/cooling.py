@@ -35,7 +35,7 @@ from models.hall import (
     setpoint_limits_c,
     steady_state,
 )
-from models.settlement import Adders, adders_gbp, energy_gbp
+from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_position_kw, energy_gbp
 
 LANE: Final = np.dtype(
     [
@@ -51,7 +51,6 @@ LANE: Final = np.dtype(
 TERMS: Final = ("day_ahead", "imbalance", "network", "carbon", "thermal", "end_value")
 HORIZON_H: Final = 24.0
 HIGHEST_C: Final = 100.0
-ADDERS: Final = Adders(carbon_gbp_per_tonne=60.0)
 
 OWN_FIELDS: Final = (
     Field("mass_c", 0.0, HIGHEST_C, "temperature of racks, floor and water"),
@@ -113,17 +112,13 @@ class CoolingSystem(EpisodeSystem):
         self.hall, self.chiller = cooling_model.checked(hall or Hall(), chiller or Chiller())
         self.inlet_penalty = cooling_model.checked_penalty(inlet_penalty or InletPenalty())
         self.cluster = cluster_model.checked(cluster or Cluster())
-        self.adders = adders or ADDERS
+        self.adders = adders or CARBON_PRICED
         source, times = jobs or JobSource(), self.scenario.timestamps
         # One period more than the history, for the observation after the last.
         self.it_kw = _it_load_kw(times[0].to_pydatetime(), len(times) + 1, self.cluster, source)
         self.full_it_kw = cluster_model.it_power_kw(self.cluster, self.cluster.gpus, 1.0)
-        if position_kw is None:
-            expected_it_kw = cluster_model.it_power_kw(self.cluster, source.load_fraction * self.cluster.gpus, 1.0)
-            position_kw = _expected_kw(self.hall, self.chiller, expected_it_kw)
-        if not abs(position_kw) < float("inf"):
-            raise ValueError(f"position_kw is {position_kw}; give a finite number of kW, or null for the expected load")
-        self.position_kw = float(position_kw)
+        expected_it_kw = cluster_model.it_power_kw(self.cluster, source.load_fraction * self.cluster.gpus, 1.0)
+        self.position_kw = checked_position_kw(position_kw, _expected_kw(self.hall, self.chiller, expected_it_kw))
         low_c, high_c = setpoint_limits_c(self.hall)
         low, high = fan_limits(self.hall)
         self.action_fields = (

@@ -19,7 +19,7 @@ from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
 from envs.parameters import as_record
 from envs.scenario import Scenario, default_scenario
 from envs.system import Lanes
-from models import auction, baseline, cooling, queue, site_period
+from models import baseline, cooling, queue, site_period, vcg
 from models import battery as battery_model
 from models import cluster as cluster_model
 from models import site as model
@@ -31,7 +31,7 @@ from models.compiling import LOOP
 from models.cooling import InletPenalty
 from models.hall import Hall
 from models.queue import QueueRules
-from models.settlement import Adders
+from models.settlement import CARBON_PRICED, Adders
 from models.site import Outside, Site, Terms
 
 PositionMode = Literal["none", "expected_load", "planned"]
@@ -111,7 +111,7 @@ class SiteSystem(EpisodeSystem):
             cluster=cluster,
             queue=QueueRules(capacity_kw),
             baseline=baseline.checked(baseline_rules or BaselineRules()),
-            adders=adders or Adders(carbon_gbp_per_tonne=60.0),
+            adders=adders or CARBON_PRICED,
             inlet_penalty=cooling.checked_penalty(inlet_penalty or InletPenalty()),
             terms=terms,
         )
@@ -230,7 +230,7 @@ def _outside(scenario: Scenario, capacity_kw: float, jobs: Any, tenants: Any, wa
         tenant_kw=tenants.quantity_kw,
         tenant_divisible=tenants.divisible,
         jobs=jobs,
-        room=auction.room(tenants.quantity_kw.shape[1], capacity_kw, model.RESOLUTION_KW),
+        room=vcg.room(tenants.quantity_kw.shape[1], capacity_kw, model.RESOLUTION_KW),
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
 from envs.fields import Field, FloatArray, copy_row
-from models import baseline, queue
+from models import baseline, queue, queue_view
 from models import hall as hall_model
 from models import site as model
 from models.compiling import KERNEL
@@ -110,7 +110,7 @@ def observe(site: Site, shown: np.ndarray, lane: np.void, seen: np.ndarray) -> N
     seen[11] = 48.0
     if waiting["n_waiting"] > 0:
         seen[11] = min(max((waiting["waiting"][0]["due_period"] - t) * PERIOD_H, -48.0), 48.0)
-    at = queue.write_committed_kw(waiting, t, COMMITTED_LEADS, seen, 12)
+    at = queue_view.write_committed_kw(waiting, t, COMMITTED_LEADS, seen, 12)
     seen[at] = lane["tenant_kw"]
     seen[at + 1] = model.sellable_kw(site, lane)
     seen[at + 2] = 1.0 if t % model.BLOCK_PERIODS == 0 else 0.0

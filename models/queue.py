@@ -142,8 +142,8 @@ def releasable_kw(rules: QueueRules, lane: Record, t: int, limit_kw: float) -> f
 
 
 @njit(**KERNEL)
-def feasible_start_mask(rules: QueueRules, lane: Record, t: int, limit_kw: float, mask: NDArray[np.bool_]) -> None:
-    """Write into `mask` (visible_slots,) which slots hold a job that may start now, each taken alone."""
+def feasible_start_mask(rules: QueueRules, lane: Record, t: int, limit_kw: float, mask: NDArray[Any]) -> None:
+    """Write into `mask` (visible_slots,) 1 where a slot holds a job that may start now, taken alone, 0 elsewhere."""
     room_kw, seen = headroom_kw(rules, lane, t, limit_kw), min(lane["n_waiting"], rules.visible_slots)
     for i in range(mask.shape[0]):
         mask[i] = i < seen and lane["waiting"][i]["power_kw"] <= room_kw
@@ -243,67 +243,14 @@ def end_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple
 
 
 @njit(**KERNEL)
-def backlog(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[int, float]:
-    """Number and energy (kWh) of the jobs that have arrived and found no room in the order."""
-    number = _arrived(jobs, t) - lane["next_job"]
-    if number <= 0:
-        return 0, 0.0
-    first, last = jobs.rows[lane["next_job"]], jobs.rows[_arrived(jobs, t) - 1]
-    return number, last["energy_before_kwh"] + _energy_kwh(rules, last) - first["energy_before_kwh"]
-
-
-@njit(**KERNEL)
-def overflow(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[int, float]:
-    """Number and energy (kWh) of the waiting jobs beyond the visible slots."""
-    number, energy_kwh = backlog(rules, jobs, lane, t)
-    hidden = lane["n_waiting"] - rules.visible_slots
-    if hidden > 0:
-        number, energy_kwh = number + hidden, energy_kwh + lane["waiting_kwh"]
-        for i in range(rules.visible_slots):
-            energy_kwh -= _energy_kwh(rules, jobs.rows[lane["waiting"][i]["row"]])
-    return number, energy_kwh
-
-
-@njit(**KERNEL)
-def write_committed_kw(lane: Record, t: int, edges: tuple[int, ...], out: NDArray[np.float32], at: int) -> int:
-    """Write the mean power promised to running jobs between each two edges, in periods ahead.
-
-    Args:
-        lane: The lane.
-        t: The period now.
-        edges: Ascending from 0, at most `LONGEST_PERIODS`.
-        out: Written from place `at` on.
-        at: First place written.
-
-    Returns:
-        The place behind the last one written.
-    """
-    place = t % LONGEST_PERIODS
-    for k in range(len(edges) - 1):
-        kw = 0.0
-        for _ in range(edges[k], edges[k + 1]):
-            kw += lane["running_kw"][place]
-            place = place + 1 if place + 1 < LONGEST_PERIODS else 0  # faster than a remainder
-        out[at + k] = kw / (edges[k + 1] - edges[k])
-    return at + len(edges) - 1
-
-
-@njit(**KERNEL)
-def tally(jobs: JobTable, lane: Record, t: int) -> tuple[int, int, int]:
-    """Jobs arrived since reset, waiting and started by period t; between `begin_period` and `end_period`."""
-    arrived = _arrived(jobs, t)
-    waiting = lane["n_waiting"] + arrived - lane["next_job"]
-    return arrived - lane["first_job"], waiting, lane["n_started"]
-
-
-@njit(**KERNEL)
-def _arrived(jobs: JobTable, t: int) -> int:
+def arrived(jobs: JobTable, t: int) -> int:
     """Rows that have arrived by period t; past the end of the table nothing more comes."""
     return jobs.first_job[min(t + 1, jobs.first_job.shape[0] - 1)]
 
 
 @njit(**KERNEL)
-def _energy_kwh(rules: QueueRules, job: Record) -> float:
+def energy_kwh(rules: QueueRules, job: Record) -> float:
+    """Work of a job of the table."""
     return job["power_kw"] * job["duration_periods"] * rules.period_h
 
 
@@ -318,8 +265,8 @@ def _goes_before(jobs: JobTable, job: Record, other: Record) -> bool:
 @njit(**KERNEL)
 def _admit(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> float:
     """Insert arrived jobs into the order while there is room; returns the GBP of lateness certain on joining."""
-    sla_gbp, arrived, waiting = 0.0, _arrived(jobs, t), lane["waiting"]
-    while lane["next_job"] < arrived and lane["n_waiting"] < rules.room:
+    sla_gbp, last, waiting = 0.0, arrived(jobs, t), lane["waiting"]
+    while lane["next_job"] < last and lane["n_waiting"] < rules.room:
         row, place = lane["next_job"], lane["n_waiting"]
         job = jobs.rows[row]
         while place > 0 and _goes_before(jobs, job, waiting[place - 1]):
@@ -330,7 +277,7 @@ def _admit(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> float:
         lane["n_waiting"] += 1
         lane["next_job"] += 1
         lane["waiting_kw"] += job["power_kw"]
-        lane["waiting_kwh"] += _energy_kwh(rules, job)
+        lane["waiting_kwh"] += energy_kwh(rules, job)
         late_periods = max(t + job["duration_periods"] - job["deadline_period"], 0)
         sla_gbp += job["sla_penalty_gbp_per_h"] * late_periods * rules.period_h
     return sla_gbp
@@ -347,7 +294,7 @@ def _start(rules: QueueRules, jobs: JobTable, lane: Record, t: int, waiting: Rec
         lane["running_kw"][place] += power_kw
     lane["n_started"] += 1
     lane["waiting_kw"] -= power_kw
-    lane["waiting_kwh"] -= _energy_kwh(rules, job)
+    lane["waiting_kwh"] -= energy_kwh(rules, job)
     return power_kw
 
 

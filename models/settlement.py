@@ -1,6 +1,7 @@
 """Two settlements: the day-ahead position at its price, the deviation from it at the imbalance price."""
 
-from typing import NamedTuple
+from math import isfinite
+from typing import Final, NamedTuple
 
 from numba import njit
 
@@ -17,6 +18,22 @@ class Adders(NamedTuple):
 
     network_gbp_per_mwh: float = 0.0
     carbon_gbp_per_tonne: float = 0.0
+
+
+CARBON_PRICED: Final = Adders(carbon_gbp_per_tonne=60.0)
+
+
+def checked_position_kw(position_kw: float | None, expected_kw: float) -> float:
+    """Return the power bought day-ahead, the expected load if none is given.
+
+    Raises:
+        ValueError: It is not a finite number.
+    """
+    if position_kw is None:
+        return expected_kw
+    if not isfinite(position_kw):
+        raise ValueError(f"position_kw is {position_kw}; give a finite number of kW, or null for the expected load")
+    return float(position_kw)
 
 
 @njit(**KERNEL)

@@ -12,7 +12,6 @@ from numba import njit
 from models import baseline, chiller, hall, queue
 from models import battery as battery_model
 from models import cluster as cluster_model
-from models.auction import Room
 from models.baseline import BaselineRules
 from models.battery import Battery
 from models.chiller import Chiller
@@ -22,6 +21,7 @@ from models.cooling import InletPenalty
 from models.hall import Hall
 from models.queue import QueueRules
 from models.settlement import Adders
+from models.vcg import Room
 
 Record = Any
 

@@ -9,7 +9,7 @@ Order of a period: the auction (at the start of a block), jobs, hall, battery, m
 import numpy as np
 from numba import njit
 
-from models import auction, baseline, chiller, cooling, hall, market, queue
+from models import baseline, chiller, cooling, hall, market, queue, vcg
 from models import battery as battery_model
 from models import cluster as cluster_model
 from models.compiling import KERNEL, RARE
@@ -135,7 +135,7 @@ def _sell_capacity(site: Site, outside: Outside, lane: Record, share: float) -> 
     lane["tenant_kw"] = lane["paid_gbp_per_kw"] = 0.0
     if offered_kw < RESOLUTION_KW:
         return 0.0
-    auction.allocate(
+    vcg.allocate(
         outside.tenant_gbp_per_kw[block], outside.tenant_kw[block], outside.tenant_divisible[block],
         offered_kw, site.terms.reserve_gbp_per_kw, RESOLUTION_KW, room,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import auction
+from models import auction, vcg
 from models.auction import auction_efficiency_metrics, vcg_allocate
 
 PENNY = 1e-5  # tolerance: ties are decided within TIE_GBP
@@ -230,18 +230,18 @@ def test_two_hundred_all_or_nothing_tenants_match_the_integer_program():
 
 
 def test_a_nan_bid_asks_for_nothing_inside_the_kernel():
-    room = auction.room(3, 10.0, 1.0)
+    room = vcg.room(3, 10.0, 1.0)
     value, quantity_kw = np.array([math.nan, 5.0, 4.0]), np.array([5.0, math.nan, 5.0])
-    welfare = auction.allocate(value, quantity_kw, np.zeros(3, bool), 10.0, 0.0, 1.0, room)
+    welfare = vcg.allocate(value, quantity_kw, np.zeros(3, bool), 10.0, 0.0, 1.0, room)
     assert (welfare, list(room.allocation_kw), list(room.payment_gbp)) == (20.0, [0.0, 0.0, 5.0], [0.0, 0.0, 0.0])
-    assert auction.allocate(value, quantity_kw, np.zeros(3, bool), math.nan, 0.0, 1.0, room) == 0
+    assert vcg.allocate(value, quantity_kw, np.zeros(3, bool), math.nan, 0.0, 1.0, room) == 0
     assert not room.allocation_kw.any()
 
 
 def test_the_kernel_holds_off_grid_bids_in_whole_cells_and_never_oversells():
-    room = auction.room(2, 10.0, 1.0)
+    room = vcg.room(2, 10.0, 1.0)
     two = np.array([1.0, 1.0])
-    auction.allocate(two, np.array([5.5, 4.5]), np.zeros(2, bool), 10.0, 0.0, 1.0, room)
+    vcg.allocate(two, np.array([5.5, 4.5]), np.zeros(2, bool), 10.0, 0.0, 1.0, room)
     assert list(room.allocation_kw) == [5.5, 0.0]
 
 

@@ -16,7 +16,8 @@ from envs.battery import BatterySystem
 from envs.choices import Choices
 from envs.fields import position, positions
 from envs.information import FORECAST_PREFIX
-from envs.job_queue import COMMITTED_LEADS, WARM_UP_PERIODS, JobQueueSystem
+from envs.job_queue import WARM_UP_PERIODS, JobQueueSystem
+from envs.job_queue_view import COMMITTED_LEADS
 from envs.scenario import Episode, History, Scenario
 from envs.single import SystemEnv
 from evaluation.rollout import play

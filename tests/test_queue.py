@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.jobs import arrival_periods, make_arrivals
-from models import queue
+from models import queue, queue_view
 from models.queue import QueueRules
 
 LAW = settings(deadline=None, max_examples=100)
@@ -160,10 +160,10 @@ def test_the_kernel_equals_the_reference(rules, jobs, decisions, limits_kw):
         reference.decide(t, limit_kw, decision)
         hidden = reference.ordered[rules.visible_slots :] + reference.unsorted
         kwh = sum(jobs.rows["power_kw"][j] * jobs.rows["duration_periods"][j] * 0.5 for j in hidden)
-        assert queue.overflow(rules, jobs, lane, t) == (len(hidden), kwh)
+        assert queue_view.overflow(rules, jobs, lane, t) == (len(hidden), kwh)
         arrived = int((reference.arrival <= t).sum())
         waiting = len(reference.ordered) + len(reference.unsorted)
-        assert queue.tally(jobs, lane, t) == (arrived, waiting, len(reference.start))
+        assert queue_view.tally(jobs, lane, t) == (arrived, waiting, len(reference.start))
         shown = lane["waiting"][: lane["n_waiting"]]
         for name in ("due_period", "power_kw"):
             assert list(shown[name]) == list(jobs.rows[name][shown["row"]])
@@ -198,7 +198,7 @@ def test_no_job_is_lost_and_energy_is_conserved(rules, jobs, decisions):
     for t in range(len(jobs.first_job) + 20 + int(jobs.rows["duration_periods"].sum())):
         queue.begin_period(rules, jobs, lane, t, math.inf)
         decide(rules, jobs, lane, t, math.inf, decisions[t % len(decisions)])
-        arrived, waiting, started = queue.tally(jobs, lane, t)
+        arrived, waiting, started = queue_view.tally(jobs, lane, t)
         assert arrived == waiting + started
         drawn_kwh += queue.end_period(rules, jobs, lane, t)[0] * 0.5
     assert (arrived, waiting, started) == (len(jobs.rows), 0, len(jobs.rows))
@@ -215,7 +215,7 @@ def test_with_power_to_spare_forced_starts_are_never_late(jobs):
         sla_gbp += queue.begin_period(rules, jobs, lane, t, math.inf)
         sla_gbp += queue.end_period(rules, jobs, lane, t)[1]
     assert sla_gbp == 0.0
-    assert queue.tally(jobs, lane, t)[1] == 0
+    assert queue_view.tally(jobs, lane, t)[1] == 0
 
 
 @LAW
@@ -295,7 +295,7 @@ def test_a_reset_lane_meets_only_the_jobs_from_its_start_on(rules, jobs, start):
     queue.reset(jobs, lane, start)
     queue.begin_period(rules._replace(force_due=False), jobs, lane, start, math.inf)
     n_now = int((arrival_periods(jobs) == start).sum())
-    assert queue.tally(jobs, lane, start) == (n_now, n_now, 0)
+    assert queue_view.tally(jobs, lane, start) == (n_now, n_now, 0)
     assert not lane["running_kw"].any()
 
 

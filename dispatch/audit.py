@@ -6,16 +6,17 @@ rewrite what a checkpoint covers; whoever keeps a checkpoint elsewhere can prove
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import rfc8785
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from dispatch.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
+from dispatch.merkle import consistency_proof, includes, inclusion_proof, leaf_hash, root_hash
 from dispatch.store import TABLES, Store
 
 NOTHING_BEFORE: Final = "0" * 64
@@ -70,6 +71,51 @@ class Checkpoint(NamedTuple):
     root_hash: str
     public_key: str
     signature: str
+
+
+class Proof(NamedTuple):
+    """That an entry is in the log; an outsider needs nothing else to examine it, but should know the public key.
+
+    Attributes:
+        entry: The entry.
+        checkpoint: Signed over a log that holds it.
+        path: The Merkle tree's hashes between the two, hexadecimal.
+    """
+
+    entry: Entry
+    checkpoint: Checkpoint
+    path: list[str]
+
+    def as_json(self) -> str:
+        """For `from_json`."""
+        named = {"entry": self.entry._asdict(), "checkpoint": self.checkpoint._asdict(), "path": self.path}
+        return json.dumps(named, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read one.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            named = json.loads(text)
+            return cls(Entry(**named["entry"]), Checkpoint(**named["checkpoint"]), list(named["path"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"this is no proof as `main.py audit prove` writes it ({error})") from None
+
+    def problem(self, trusted: Ed25519PublicKey | None = None) -> str | None:
+        """Why it does not hold, None if it does; see `Audit.faults` for `trusted`."""
+        if _entry_hash(*self.entry[:5]) != self.entry.entry_hash:
+            return "the entry was altered: its hash does not match what it says"
+        problem = _unsigned(self.checkpoint, trusted)
+        if problem:
+            return f"the checkpoint: {problem}"
+        leaf, root = leaf_hash(self.entry.entry_hash.encode()), bytes.fromhex(self.checkpoint.root_hash)
+        nodes = [bytes.fromhex(node) for node in self.path]
+        if not includes(leaf, self.entry.sequence, self.checkpoint.size, nodes, root):
+            return "the path does not lead from the entry to what the checkpoint signed"
+        return None
 
 
 class Fault(NamedTuple):
@@ -150,37 +196,52 @@ class Audit:
             connection.execute(sa.insert(checkpoint_table).values(signed._asdict()))
         return signed
 
-    def inclusion(self, sequence: int, size: int) -> list[str]:
-        """Proof that an entry is in the log of the first `size` entries; see `dispatch.merkle.includes`."""
-        return [node.hex() for node in inclusion_proof(self._leaves(size), sequence)]
+    def size(self) -> int:
+        """How many entries there are."""
+        with self._store.reading() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(audit_table)).scalar_one()
+
+    def prove(self, sequence: int) -> Proof:
+        """Prove that an entry is in the log.
+
+        Raises:
+            ValueError: There is no such entry, or no checkpoint covers it yet.
+        """
+        entry = next(self.entries(first=sequence), None) if sequence >= 0 else None
+        if entry is None or entry.sequence != sequence:
+            raise ValueError(f"the log has no entry {sequence}; it holds {self.size()}, from 0")
+        covering = [signed for signed in self.checkpoints() if signed.size > sequence]
+        if not covering:
+            raise ValueError(f"no checkpoint covers entry {sequence} yet; sign one first")
+        signed = covering[-1]
+        return Proof(entry, signed, [node.hex() for node in inclusion_proof(self._leaves(signed.size), sequence)])
 
     def consistency(self, old_size: int, size: int) -> list[str]:
         """Proof that the log of `size` entries begins with that of `old_size`; see `dispatch.merkle.extends`."""
         return [node.hex() for node in consistency_proof(self._leaves(size), old_size)]
 
-    def faults(self, trusted: Ed25519PublicKey | None = None) -> list[Fault]:
+    def faults(self, trusted: Ed25519PublicKey | None = None, kept: Sequence[Checkpoint] = ()) -> list[Fault]:
         """Everything wrong with the log, empty if nothing is.
 
         Args:
             trusted: The key that checkpoints must be signed with; without it their signatures count with the key they
                 name, which shows accidents but not a forger who also replaced the key.
+            kept: Checkpoints kept elsewhere; they show a forger who also removed those that stand in the store.
         """
         faults: list[Fault] = []
         leaves: list[bytes] = []
         previous, expected = NOTHING_BEFORE, 0
-        for entry in self.entries():
-            if entry.sequence != expected:
-                faults.append(Fault(expected, f"entries {expected} to {entry.sequence - 1} are missing"))
-            elif entry.previous_hash != previous:
-                faults.append(Fault(entry.sequence, "does not follow the entry before it: moved, replaced or inserted"))
-            if entry.entry_hash != _entry_hash(*entry[:5]):
-                faults.append(Fault(entry.sequence, "was altered: its hash does not match what it says"))
-            leaves.append(leaf_hash(entry.entry_hash.encode()))
-            previous, expected = entry.entry_hash, entry.sequence + 1
-        for signed in self.checkpoints():
-            problem = _problem(signed, leaves, trusted)
-            if problem:
-                faults.append(Fault(signed.size - 1, f"checkpoint over {signed.size} entries: {problem}"))
+        try:
+            for entry in self.entries():
+                faults += _faults_of(entry, expected, previous)
+                leaves.append(leaf_hash(entry.entry_hash.encode()))
+                previous, expected = entry.entry_hash, entry.sequence + 1
+            for signed in [*self.checkpoints(), *kept]:
+                problem = _problem(signed, leaves, trusted)
+                if problem:
+                    faults.append(Fault(signed.size - 1, f"checkpoint over {signed.size} entries: {problem}"))
+        except (TypeError, AttributeError, ValueError, sa.exc.DatabaseError) as error:  # bytes where text should be
+            faults.append(Fault(expected, f"what comes here cannot be read: {error}"))
         return faults
 
     def _leaves(self, size: int) -> list[bytes]:
@@ -192,6 +253,41 @@ class Audit:
         return leaves
 
 
+def _faults_of(entry: Entry, expected: int, previous: str) -> list[Fault]:
+    faults = []
+    if entry.sequence != expected:
+        faults.append(Fault(expected, f"entries {expected} to {entry.sequence - 1} are missing"))
+    elif entry.previous_hash != previous:
+        faults.append(Fault(entry.sequence, "does not follow the entry before it: moved, replaced or inserted"))
+    if entry.entry_hash != _entry_hash(*entry[:5]):
+        faults.append(Fault(entry.sequence, "was altered: its hash does not match what it says"))
+    return faults
+
+
+def checkpoint_from_json(text: str) -> Checkpoint:
+    """Read a checkpoint that was kept elsewhere.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return Checkpoint(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"this is no checkpoint as `main.py audit checkpoint` writes it ({error})") from None
+
+
+def key_from_hex(text: str) -> Ed25519PublicKey:
+    """Read a public key.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no Ed25519 public key; it has 64 hexadecimal digits") from None
+
+
 def _entry_hash(sequence: int, at: str, kind: str, body: str, previous_hash: str) -> str:
     said: dict[str, Any] = {"sequence": sequence, "at": at, "kind": kind, "body": body, "previous_hash": previous_hash}
     return hashlib.sha256(rfc8785.dumps(said)).hexdigest()
@@ -201,12 +297,21 @@ def _statement(size: int, at: str, root: str) -> bytes:
     return rfc8785.dumps({"size": size, "at": at, "root_hash": root})
 
 
-def _problem(signed: Checkpoint, leaves: list[bytes], trusted: Ed25519PublicKey | None) -> str | None:
+def _unsigned(signed: Checkpoint, trusted: Ed25519PublicKey | None) -> str | None:
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed.public_key)) if trusted is None else trusted
         key.verify(bytes.fromhex(signed.signature), _statement(signed.size, signed.at, signed.root_hash))
     except (InvalidSignature, ValueError):
         return "its signature is not that of the key"
+    if signed.public_key != key.public_bytes_raw().hex() or signed.signature != signed.signature.lower():
+        return "the key that it names or its signature was altered"
+    return None
+
+
+def _problem(signed: Checkpoint, leaves: list[bytes], trusted: Ed25519PublicKey | None) -> str | None:
+    problem = _unsigned(signed, trusted)
+    if problem:
+        return problem
     if signed.size > len(leaves):
         return f"only {len(leaves)} entries are left, the newest are missing"
     if root_hash(leaves[: signed.size]).hex() != signed.root_hash:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 WRITER_LOCK: Final = 0x67726964  # any number, as long as every process of ours takes the same
 BUSY_MS: Final = 5_000
+KINDS: Final = ("sqlite", "postgresql")
 
 TABLES: Final = sa.MetaData()
 
@@ -56,24 +58,28 @@ class Store:
         engine: SQLAlchemy's engine, for reading.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, read_only: bool = False) -> None:
         """Open a database and bring its tables up to date.
 
         Args:
             url: SQLAlchemy's, such as `sqlite:///state.db` or `postgresql+psycopg://user@host/name`.
+            read_only: Take the database as it is: nothing is made, brought up to date or written.
 
         Raises:
             ValueError: Neither SQLite nor PostgreSQL.
+            FileNotFoundError: There is no such SQLite file to read.
             sqlalchemy.exc.OperationalError: It cannot be reached.
         """
-        kind = sa.make_url(url).get_backend_name()
-        if kind not in ("sqlite", "postgresql"):
+        parsed = sa.make_url(url)
+        kind = parsed.get_backend_name()
+        if kind not in KINDS:
             raise ValueError(f"a store on {kind!r}; allowed are sqlite:/// and postgresql+psycopg://")
-        self.engine = sa.create_engine(url, pool_pre_ping=True)
-        if kind == "sqlite":
+        self.engine = _open_to_read(parsed) if read_only else sa.create_engine(url, pool_pre_ping=True)
+        if kind == "sqlite" and not read_only:
             _prepare_sqlite(self.engine)
         self._writing = self.engine.execution_options(writes=True)
-        self._migrate()
+        if not read_only:
+            self._migrate()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -99,6 +105,15 @@ class Store:
         with self.writing() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _open_to_read(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, connect_args={"options": "-c default_transaction_read_only=on"})
+    path = Path(url.database or "").absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f"no database {str(path)!r}; name one that is there as sqlite:///FILE")
+    return sa.create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true")
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:

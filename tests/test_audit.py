@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatch.audit import NOTHING_BEFORE, Audit, audit_table, checkpoint_table
+from dispatch.audit import NOTHING_BEFORE, Audit, Proof, audit_table, checkpoint_table
 from dispatch.merkle import extends, includes, leaf_hash
 from dispatch.store import Store
 
@@ -104,9 +104,13 @@ def test_an_entry_and_the_growth_of_the_log_can_be_proved_to_an_outsider(audit, 
     fill(store, audit, 4)
     second = audit.checkpoint(NOON + timedelta(hours=1))
     entry = next(audit.entries(kind="order"))
-    proof = [bytes.fromhex(node) for node in audit.inclusion(entry.sequence, second.size)]
+    proof = audit.prove(entry.sequence)
+    assert proof.checkpoint == second
+    nodes = [bytes.fromhex(node) for node in proof.path]
     leaf = leaf_hash(entry.entry_hash.encode())
-    assert includes(leaf, entry.sequence, second.size, proof, bytes.fromhex(second.root_hash))
+    assert includes(leaf, entry.sequence, second.size, nodes, bytes.fromhex(second.root_hash))
+    assert Proof.from_json(proof.as_json()) == proof
+    assert proof.problem() is None
     growth = [bytes.fromhex(node) for node in audit.consistency(first.size, second.size)]
     assert extends(first.size, bytes.fromhex(first.root_hash), second.size, bytes.fromhex(second.root_hash), growth)
 

@@ -19,6 +19,7 @@ ALLOWED = {
     "agents": {"data", "envs"},
     "dispatch": {"data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},
     "server": {"dispatch", "data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},
+    "commands": {"server", "dispatch", "data"},
 }
 CONFINED = {
     "hydra": set(),
@@ -33,9 +34,10 @@ CONFINED = {
     "prophet": {"forecasting"},
     "lightgbm": {"forecasting"},
     "sklearn": {"forecasting"},
-    "sqlalchemy": {"dispatch", "server"},
+    "sqlalchemy": {"dispatch", "server", "commands"},
     "alembic": {"dispatch"},
-    "cryptography": {"dispatch", "server"},
+    "cryptography": {"dispatch", "server", "commands"},
+    "typer": {"commands"},
 }
 
 

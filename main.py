@@ -1,0 +1,15 @@
+"""GridPilot's command line: `python main.py --help`."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy loads
+
+import typer
+
+from commands import audit
+
+app = typer.Typer(help="Run and examine a GridPilot site.", no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(audit.app, name="audit")
+
+if __name__ == "__main__":
+    app()

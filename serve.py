@@ -1,6 +1,5 @@
 """Serve the policy that evaluation chose: `python serve.py --help`."""
 
-import ipaddress
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ import hydra
 import uvicorn
 from omegaconf import DictConfig
 
+from server.address import check_loopback
 from server.app import create_app
 from server.dispatcher import Dispatcher
 
@@ -30,23 +30,6 @@ def main(cfg: DictConfig) -> None:
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)
     logger.info("what to send: http://%s:%d/docs   stop: Ctrl-C", cfg.host, cfg.port)
     uvicorn.run(create_app(dispatcher), host=cfg.host, port=cfg.port, log_config=None, access_log=False)
-
-
-def check_loopback(host: str) -> None:
-    """Refuse an address that other machines can reach.
-
-    Raises:
-        ValueError: It is not one of this machine's own.
-    """
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise ValueError(
-            f"host is {host!r}; only this machine's own addresses (127.0.0.1, ::1, localhost) are served, because "
-            "callers are not authenticated yet and anybody who reaches the port could move the battery"
-        )
 
 
 if __name__ == "__main__":

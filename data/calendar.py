@@ -1,7 +1,7 @@
 """GB market time: local settlement dates and periods at the edge of a UTC world."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,20 @@ from data.schema import PERIOD_H
 
 LOCAL_TIME_ZONE: Final = "Europe/London"
 PERIOD: Final = pd.Timedelta(hours=PERIOD_H)
+YEARS: Final = (2000, 2100)  # a clock that shows another one is broken, and near the calendar's ends sums overflow
+
+
+def in_utc(instant: datetime) -> datetime:
+    """An instant that came from outside, in UTC.
+
+    Raises:
+        ValueError: It has no time zone, or lies in another century.
+    """
+    if instant.tzinfo is None:
+        raise ValueError(f"{instant.isoformat()} has no time zone; write UTC as {instant.isoformat()}Z")
+    if not YEARS[0] <= instant.year < YEARS[1]:
+        raise ValueError(f"{instant.isoformat()} is far away; the year must be {YEARS[0]} to {YEARS[1] - 1}")
+    return instant.astimezone(UTC)
 
 
 def local_midnight_utc(index: pd.DatetimeIndex, days_ahead: int = 0) -> pd.DatetimeIndex:

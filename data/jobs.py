@@ -1,6 +1,7 @@
 """Batch jobs: the wire form of one job and the compact table of many."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple, Self
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
+from data.calendar import in_utc
 from data.schema import PERIOD_H
 
 WORKLOAD_TYPES: Final = ("training", "fine_tuning", "batch_inference", "evaluation", "other")
+Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class JobSpec(BaseModel):
@@ -23,26 +26,28 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    job_id: Annotated[str, Field(min_length=1)]
+    job_id: Name
     arrival_time: datetime
     power_kw: Annotated[float, Field(gt=0)]
     duration_hours: Annotated[float, Field(gt=0)]
     deadline: datetime
-    max_deferral_hours: Annotated[float, Field(ge=0)]
+    max_deferral_hours: Annotated[float, Field(ge=0, le=8784)]  # a year
     priority: Annotated[int, Field(ge=0, le=100)]
-    sla_penalty_per_hour: Annotated[float, Field(ge=0)]
-    workload_type: Annotated[str, Field(min_length=1)]
-    cluster_id: Annotated[str, Field(min_length=1)]
+    sla_penalty_per_hour: Annotated[float, Field(ge=0, le=1e6)]
+    workload_type: Name
+    cluster_id: Name
 
     @field_validator("arrival_time", "deadline")
     @classmethod
     def _in_utc(cls, instant: datetime) -> datetime:
-        if instant.tzinfo is None:
-            raise ValueError(f"{instant.isoformat()} has no time zone; write UTC as {instant.isoformat()}Z")
-        return instant.astimezone(UTC)
+        return in_utc(instant)
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:
+        if self.power_kw < 0.001:
+            raise ValueError(f"power_kw is {self.power_kw}; a watt (0.001) or more is allowed: is it in MW or GW?")
+        if self.duration_hours < 1.0 / 3600.0 - 1e-9:
+            raise ValueError(f"duration_hours is {self.duration_hours}; a second (1/3600) or more is allowed")
         if self.power_kw > 100_000.0:
             raise ValueError(f"power_kw is {self.power_kw}; up to 100000 is allowed: is it in W? Divide by 1000")
         if self.duration_hours > 744.0:
@@ -73,17 +78,29 @@ def load_jobs(path: str | Path, power_limit_kw: float) -> list[JobSpec]:
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds no list of jobs; write [...] or {{'jobs': [...]}}")
     specs = TypeAdapter(list[JobSpec]).validate_python(rows)
+    try:
+        check_jobs(specs, power_limit_kw)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return specs
+
+
+def check_jobs(specs: Sequence[JobSpec], power_limit_kw: float) -> None:
+    """Refuse jobs that are each well-formed but cannot be taken together by one cluster.
+
+    Raises:
+        ValueError: A `job_id` comes twice, or a job asks for more than the limit.
+    """
     seen: set[str] = set()
     for spec in specs:
         if spec.job_id in seen:
-            raise ValueError(f"job_id {spec.job_id!r} comes twice in {path}; give every job its own")
+            raise ValueError(f"job_id {spec.job_id!r} comes twice; give every job its own")
         seen.add(spec.job_id)
         if spec.power_kw > power_limit_kw:
             hint = "is it in W? Divide by 1000" if spec.power_kw / 1000.0 <= power_limit_kw else "split the job"
             raise ValueError(
                 f"job {spec.job_id!r} asks for {spec.power_kw} kW; at most {power_limit_kw} kW is allowed: {hint}"
             )
-    return specs
 
 
 JOB: Final = np.dtype(

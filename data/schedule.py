@@ -1,9 +1,11 @@
 """Wire forms of a schedule: the series it is made from, where each job runs, and what power may be bought back."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from data.calendar import in_utc
 
 
 def _in_utc(instant: object) -> object:
@@ -11,9 +13,7 @@ def _in_utc(instant: object) -> object:
     if isinstance(instant, str):
         instant = datetime.fromisoformat(instant)
     if isinstance(instant, datetime):
-        if instant.tzinfo is None:
-            raise ValueError(f"{instant.isoformat()} has no time zone; write UTC as {instant.isoformat()}Z")
-        return instant.astimezone(UTC)
+        return in_utc(instant)
     return instant
 
 

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from data.calendar import PERIOD, settlement_date, settlement_period
+from data.calendar import PERIOD, YEARS, settlement_date, settlement_period
 from data.schema import COLUMNS
 from envs.information import READ
 from server import dispatcher as domain
 from server import market_view
 from server.market_view import HISTORY_PERIODS, MOST_HISTORY_PERIODS, MOST_PUBLISHED_AHEAD
 
-YEARS: Final = (2000, 2100)  # a clock that shows another year is broken
 BOUNDS: Final = {column.name: (column.low, column.high) for column in COLUMNS}
 MOST_VALUES: Final = MOST_HISTORY_PERIODS + MOST_PUBLISHED_AHEAD
 OTHERS: Final = tuple(name for name in BOUNDS if name not in READ)

@@ -17,6 +17,11 @@ def hour_of(hour_sin: float, hour_cos: float) -> float:
     return round(turn * HOURS_PER_DAY / PERIOD_H) * PERIOD_H % HOURS_PER_DAY
 
 
+def same_day(hours: Floats) -> NDArray[np.bool_]:
+    """Which of the coming periods, whose local hours these are, belong to the day of the first."""
+    return np.cumsum(np.append(False, np.diff(hours) < 0.0)) == 0
+
+
 class CalendarAhead:
     """Follows the days of an episode.
 

@@ -31,6 +31,25 @@ def expected_running_kw(jobs: ExpectedJobs, running_kw: float, rhythm: Floats) -
     return running_kw * residual + toeplitz(tail, np.zeros(rhythm.size)) @ np.append(0.0, jobs.arriving_kw * rhythm[1:])
 
 
+def unknown_load_kw(jobs: ExpectedJobs, arriving_kw: Floats, level_sd: Floats) -> tuple[Floats, Floats]:
+    """Mean and spread of what jobs that have not arrived will draw if each starts on arrival.
+
+    Args:
+        jobs: What jobs are like.
+        arriving_kw: Expected, shape (horizon,); those of the first period have arrived and do not count.
+        level_sd: Standard deviation of their level over its mean, shape (horizon,).
+
+    Returns:
+        Mean, shape (horizon,), and quantiles about it, shape (quantiles, horizon): chance, as in a compound Poisson
+        process, and the level.
+    """
+    surviving = toeplitz(_padded(jobs.still_running, arriving_kw.size), np.zeros(arriving_kw.size))
+    unknown_kw = np.append(0.0, arriving_kw[1:])
+    mean_kw = surviving @ unknown_kw
+    spread_kw = np.sqrt(jobs.job_kw * mean_kw + (surviving @ (level_sd * unknown_kw)) ** 2)
+    return mean_kw, np.outer(norm.ppf(QUANTILES), spread_kw)
+
+
 def _padded(still_running: Floats, horizon: int) -> Floats:
     return np.concatenate([still_running[:horizon], np.zeros(max(horizon - still_running.size, 0))])
 
@@ -89,7 +108,6 @@ class ComputeBlock:
             crowding_gbp_per_kwh: Price of load that may not fit, per kW and hour.
         """
         self._jobs, self._capacity_kw, self.horizon = jobs, capacity_kw, horizon
-        self._surviving = toeplitz(_padded(jobs.still_running, horizon), np.zeros(horizon))
         keeps, shares = _classes(jobs.still_running)
         falls_due = 1.0 - np.exp(-PERIOD_H / jobs.slack_h)
         self.added_fraction = 1.0 - cluster_model.idle_kw_per_gpu(cluster) / cluster_model.job_kw_per_gpu(cluster)
@@ -157,10 +175,8 @@ class ComputeBlock:
             level_sd: Standard deviation of the arrivals' level over its mean, shape (horizon,).
             end_price_gbp_per_mwh: Of the energy of work left at the end; below 0 counts as 0.
         """
+        _, self._unknown_kw.value = unknown_load_kw(self._jobs, arriving_kw, level_sd)
         arriving_kw = np.append(0.0, arriving_kw[1:])
-        by_chance, by_level = self._surviving @ arriving_kw, self._surviving @ (level_sd * arriving_kw)
-        spread_kw = np.sqrt(self._jobs.job_kw * by_chance + by_level**2)
-        self._unknown_kw.value = np.outer(norm.ppf(QUANTILES), spread_kw)
         self._committed_kw.value = committed_kw
         urgent_kw = self._jobs.urgent_share * arriving_kw
         self._free_arriving_kw.value = arriving_kw - urgent_kw + np.where(np.arange(self.horizon) == 0, waiting_kw, 0.0)

@@ -60,41 +60,40 @@ class Arrivals:
     process, so the posterior is a gamma again.
     """
 
-    def __init__(self, jobs: ExpectedJobs, capacity_kw: float) -> None:
-        self._jobs, self._capacity_kw = jobs, capacity_kw
+    def __init__(self, jobs: ExpectedJobs) -> None:
+        self._jobs = jobs
         self._prior = jobs.day_sd**-2
         self._arrived = self._expected = 0.0  # jobs of today
-        self._left_kw: float | None = None  # of the period before, once it has ended but for its starts
+        self._left_kw: float | None = None  # of the period before, had nothing arrived
         self._running_kw = 0.0
 
     def see(
-        self, waiting_kw: float, free_kw: float, committed_kw: float, tenant_kw: float, ran_kw: float,
-        expected_kw: float, new_day: bool,
-    ) -> None:  # fmt: skip
+        self,
+        waiting_kw: float,
+        running_kw: float,
+        promised_kw: float,
+        ran_kw: float,
+        expected_kw: float,
+        new_day: bool,
+    ) -> None:
         """Take note of a period's queue.
 
         Args:
             waiting_kw: Waits now.
-            free_kw: In which jobs may start.
-            committed_kw: Mean power promised for this period and the next.
-            tenant_kw: Sold.
-            ran_kw: Of the jobs that ran in the last period.
+            running_kw: Runs now, before the decision.
+            promised_kw: Of that, what will run in the next period too.
+            ran_kw: Of the jobs that ran in the last period, those started in it included.
             expected_kw: Arrivals expected of this period.
             new_day: Whether this period begins a local day.
         """
-        still = self._jobs.still_running
-        running_kw = self._capacity_kw - tenant_kw - free_kw
-        if free_kw <= 0.0:  # nothing may start behind a job that is due: what runs is read off what is promised
-            running_kw = min(running_kw, committed_kw / (1.0 - 0.5 / still.sum()))
         if new_day:
             self._arrived = self._expected = 0.0
         if self._left_kw is not None:
-            ended_kw = (1.0 - still[1]) * max(ran_kw - self._running_kw, 0.0)  # of those started in the last period
-            arrived_kw = waiting_kw + running_kw - self._left_kw + ended_kw
+            ended_kw = (1.0 - self._jobs.still_running[1]) * max(ran_kw - self._running_kw, 0.0)
             job_kw = self._jobs.job_kw + PERIOD_VARIANCE * expected_kw
-            self._arrived += arrived_kw / job_kw
+            self._arrived += (waiting_kw + running_kw - self._left_kw + ended_kw) / job_kw
             self._expected += expected_kw / job_kw
-        self._left_kw = waiting_kw + 2.0 * committed_kw - running_kw
+        self._left_kw = waiting_kw + promised_kw
         self._running_kw = running_kw
 
     def ahead(self, today: NDArray[np.bool_]) -> tuple[Floats, Floats]:

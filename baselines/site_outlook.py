@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.calendar_ahead import CalendarAhead, hour_of
+from baselines.calendar_ahead import CalendarAhead, hour_of, same_day
 from baselines.site_memory import Arrivals, Blocks, Metered, Tenants
 from baselines.site_planner import Outlook, SitePlanner
 from data.arrivals import ExpectedJobs, weekly_rhythm
@@ -72,7 +72,7 @@ class SiteReader:
         self._committed, self._wanted = positions(fields, "committed_kw_"), positions(fields, "wanted_kw_")
         self._calendar, self._blocks = CalendarAhead(), Blocks()
         self._tenants = Tenants(expectations.tenant_gbp_per_kw, expectations.tenant_share, expectations.tenant_learning)
-        self._arrivals = Arrivals(jobs, planner.capacity_kw)
+        self._arrivals = Arrivals(jobs)
         self._metered = Metered(system.site.baseline, system.expected_kw)
 
     def scalars(self, observation: FloatArray) -> dict[str, float]:
@@ -135,12 +135,13 @@ class SiteReader:
         """Power of the jobs that will arrive, and the relative spread of its level, each of the horizon's shape."""
         usual_kw = self._jobs.arriving_kw * weekly_rhythm(hours, weekends)
         compute = self._planner.compute
+        running_kw = self._planner.capacity_kw - seen["tenant_kw"] - seen["free_kw"]
+        if seen["free_kw"] <= 0.0:  # nothing may start behind a job that is due: what runs is read off the promises
+            running_kw = min(running_kw, committed_kw / (1.0 - 0.5 / self._jobs.still_running.sum()))
         ran_kw = max(seen["it_kw"] - compute.idle_kw, 0.0) / compute.added_fraction - seen["tenant_kw"]
-        self._arrivals.see(
-            seen["waiting_kw"], seen["free_kw"], committed_kw, seen["tenant_kw"], ran_kw, usual_kw[0], hours[0] == 0.0
-        )
-        today = np.cumsum(hours < np.roll(hours, 1)) <= int(hours[0] < hours[-1])
-        level, level_sd = self._arrivals.ahead(today)
+        promised_kw = 2.0 * committed_kw - running_kw  # what is shown is the mean of this period and the next
+        self._arrivals.see(seen["waiting_kw"], running_kw, promised_kw, ran_kw, usual_kw[0], hours[0] == 0.0)
+        level, level_sd = self._arrivals.ahead(same_day(hours))
         return level * usual_kw, level_sd
 
 

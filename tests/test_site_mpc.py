@@ -283,9 +283,9 @@ def test_a_quiet_day_and_a_busy_day_move_the_level_apart():
     jobs = expected_jobs(600.0, 0.55)
     level = {}
     for name, factor in (("quiet", 0.3), ("busy", 2.0)):
-        arrivals, running_kw = Arrivals(jobs, 600.0), 100.0
+        arrivals, running_kw = Arrivals(jobs), 100.0
         for t in range(20):  # nothing starts, nothing ends
-            arrivals.see(t * factor * 40.0, 600.0 - running_kw, running_kw, 0.0, running_kw, 40.0, new_day=False)
+            arrivals.see(t * factor * 40.0, running_kw, running_kw, running_kw, 40.0, new_day=False)
         level[name] = arrivals.ahead(np.array([True, False]))
     assert level["quiet"][0][0] < 0.9 < 1.1 < level["busy"][0][0]
     assert level["busy"][0][1] == 1.0  # tomorrow is another day

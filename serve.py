@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     """Load a bundle, decide once, answer until stopped."""
     try:
         check_loopback(cfg.host)
-        dispatcher = Dispatcher.from_bundle(cfg.bundle)
+        dispatcher = Dispatcher.guarded(cfg.bundle)
     except (FileNotFoundError, ValueError) as error:
         logger.error("%s", error)
         sys.exit(2)

@@ -34,6 +34,9 @@ class BatteryPlanner:
 
     Minimises price x energy + wear + network adders less the value of what is left, subject to the model's own
     limits; see `baselines.battery_block`.
+
+    Attributes:
+        solved: Whether a solver found the last plan.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class BatteryPlanner:
             horizon: Number of half-hours planned, the first of them whole or what is left of it.
             solvers: CVXPY solvers, tried in turn.
         """
-        self.battery, self.horizon = battery, horizon
+        self.battery, self.horizon, self.solved = battery, horizon, False
         self._block = BatteryBlock(battery, horizon)
         self._price = cp.Parameter(horizon)  # GBP/kWh
         network_gbp = adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._block.charged_kwh)
@@ -83,7 +86,8 @@ class BatteryPlanner:
             )
         self._block.feed(energy_kwh, end_value_gbp_per_mwh, first_h)
         self._price.value = price_gbp_per_mwh / 1000.0
-        return self._block.power_kw if self._program.solve() else np.zeros(self.horizon)
+        self.solved = self._program.solve()
+        return self._block.power_kw if self.solved else np.zeros(self.horizon)
 
 
 class MpcPolicy:

@@ -6,7 +6,6 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from data.calendar import LOCAL_TIME_ZONE, PERIOD, local_hour
 from data.schema import PERIOD_H
@@ -98,6 +97,8 @@ def wintriness(clock: Clock, coldest_day: float) -> Array:
 
 def drift(rng: np.random.Generator, n: int, *time_constants_h: float) -> Array:
     """Stationary Gaussian noise of unit variance, shape (n,): AR(1) for one time constant, a smoother AR(2) for two."""
+    from scipy.signal import lfilter  # takes a second to load, and a server needs none of it
+
     poles = np.exp(-PERIOD_H / np.array(time_constants_h))
     warm_up = int(12 * max(time_constants_h) / PERIOD_H)
     coefficients = np.poly(poles)

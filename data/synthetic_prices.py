@@ -3,7 +3,6 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 
 from data.synthetic_basis import QUARTERS, YEARS, Array, Clock, by_hour, by_time, drift
 
@@ -131,6 +130,8 @@ def imbalance(
     clock: Clock, residual_gw: Array, volume_drift_mwh: Array, day_ahead: DayAhead, rng: np.random.Generator
 ) -> dict[str, Array]:
     """One price whose side of day-ahead is the sign of the volume, and whose distance from it is persistent."""
+    from scipy.signal import lfilter  # takes a second to load, and a server needs none of it
+
     fit, n = IMBALANCE, clock.time.size
     price, level = day_ahead.price_gbp_per_mwh, day_ahead.level_gbp_per_mwh
     ratio = price / level

@@ -44,7 +44,8 @@ def create_app(dispatcher: Dispatcher) -> FastAPI:
         nonlocal ready
         try:
             order = DispatchOrder.model_validate(example())
-            ready = not dispatcher.decide(*order.to_domain()).fallback
+            decision = dispatcher.decide(*order.to_domain())
+            ready = decision.rung == dispatcher.rungs[0].name
         except Exception:
             logger.exception("the first decision failed: the server is alive but not ready")
         yield

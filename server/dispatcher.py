@@ -1,9 +1,9 @@
 """The live dispatcher: telemetry and a market view in; a power set-point, a plan and a reason out."""
 
-import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -11,62 +11,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.bundle import FORECASTER, MANIFEST, NETWORK, OnnxPolicy, check_layout, read_manifest
-from baselines.dp import DpPolicy, StochasticDpPolicy
-from baselines.idle import IdlePolicy
-from baselines.mpc import BatteryPlanner, MpcPolicy
-from baselines.price_chain import PriceChain
-from baselines.rule import RulePolicy
 from data.calendar import PERIOD
-from data.schema import PERIOD_H, PERIOD_MINUTES
-from envs.battery import HORIZON_H, BatterySystem, decision_minutes, observation_fields, write_observation
-from envs.fields import Field, positions
-from envs.information import FORECAST_PERIODS, FORECAST_PREFIX, information
-from evaluation.policy import Policy
-from forecasting.forecast import Forecaster
-from forecasting.saved import digest as forecaster_sha256
-from forecasting.saved import load as load_forecaster
+from dispatch.ladder import Proposal, Rung, Skipped, Step, descend
+from dispatch.worker import Unanswered, Worker
 from models import battery as battery_model
-from models.battery import Battery, asked_kw
-from models.settlement import Adders
-from server.market_view import MarketView, published
+from models.battery import Battery
+from server.bundle import Bundle, PolicyName, Site
+from server.market_view import MarketView, Published, published
+from server.minds import Case, Remainder, at_rest, bundled_mind, bundled_planner, by_rule, rest_of
 
 logger = logging.getLogger(__name__)
 
-ENV: Final = "gridpilot/Battery-v0"
+Powers = NDArray[np.float64]
 VISIBLE_KW: Final = 0.05  # smaller powers are nothing in a sentence with one decimal
-FORECAST: Final = positions(observation_fields(PERIOD_MINUTES), FORECAST_PREFIX)
+READY_WITHIN_S: Final = 60.0
+NO_MARKET: Final = "no market view was given"
 
 
-class Site(NamedTuple):
-    """What a bundle says about the battery, its costs and how often it is decided."""
+class Budgets(NamedTuple):
+    """How long an answer is waited for, seconds; decisions are due every half-hour or quarter of an hour."""
 
-    battery: Battery
-    adders: Adders
-    decision_minutes: int = PERIOD_MINUTES
-
-    @property
-    def observation_fields(self) -> tuple[Field, ...]:
-        """What its policy is shown."""
-        return observation_fields(self.decision_minutes)
-
-
-# A closed table: a bundle names a kind, never code.
-POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, Any]], Policy]]] = {
-    "onnx": lambda folder, site, settings: OnnxPolicy(folder / NETWORK),
-    "mpc": lambda folder, site, settings: MpcPolicy(site.battery, site.adders, site.observation_fields),
-    "dp": lambda folder, site, settings: DpPolicy(site.battery, site.adders, site.observation_fields, **settings),
-    "stochastic_dp": lambda folder, site, settings: StochasticDpPolicy(
-        site.battery,
-        site.adders,
-        site.observation_fields,
-        [PriceChain.from_json(chain) for chain in settings["chains"]],
-        settings["spread_fraction"],
-        settings["points"],
-    ),
-    "rule": lambda folder, site, settings: RulePolicy(site.observation_fields, **settings),
-    "idle": lambda folder, site, settings: IdlePolicy(len(BatterySystem.action_fields)),
-}
+    policy_s: float = 2.0
+    planner_s: float = 2.0
+    continuation_s: float = 1.0
 
 
 class Telemetry(NamedTuple):
@@ -74,25 +41,27 @@ class Telemetry(NamedTuple):
 
     Attributes:
         timestamp: When, with a time zone; the step that holds it is decided.
-        charge_fraction: Stored energy over capacity.
+        charge_fraction: Stored energy over capacity; NaN where it is not known.
+        unknown: Why it is not known, empty if it is.
     """
 
     timestamp: datetime
     charge_fraction: float
+    unknown: str = ""
 
 
-class PolicyName(NamedTuple):
-    """Which policy decides.
+class Permit(NamedTuple):
+    """What risk allows.
 
     Attributes:
-        name: As evaluation calls it.
-        kind: A key of `POLICIES`.
-        bundle_sha256: Of the manifest and, for a learnt policy, its network.
+        low_kw: Lowest grid power.
+        high_kw: Highest grid power.
+        halted: Why nothing may be done at all, empty if something may.
     """
 
-    name: str
-    kind: str
-    bundle_sha256: str
+    low_kw: float = -float("inf")
+    high_kw: float = float("inf")
+    halted: str = ""
 
 
 class PlanStep(NamedTuple):
@@ -100,8 +69,8 @@ class PlanStep(NamedTuple):
 
     start: pd.Timestamp
     power_kw: float
-    charge_fraction: float
-    expected_price_gbp_per_mwh: float
+    charge_fraction: float | None
+    expected_price_gbp_per_mwh: float | None
 
 
 class Decision(NamedTuple):
@@ -111,12 +80,14 @@ class Decision(NamedTuple):
         start: Start of the step decided, UTC: a settlement period or, for a policy that decides twice in it, a half.
         end: When the next decision is due.
         power_kw: Grid power to hold until then, charging positive.
-        feasible_kw: Lowest and highest power that the charge allows.
+        feasible_kw: Lowest and highest power that charge and risk limits allow.
         plan: The set-point, the rest of the period if there is one, then half-hours until 48 periods are planned. All
-            but the set-point is the cheapest continuation on the same forecast.
+            but the set-point is the cheapest continuation on the same forecast. The set-point alone where there is no
+            forecast or no plan was found.
         reason: Why, in words, from the numbers used.
         warnings: What to know about the input.
-        fallback: Whether the policy failed and the battery rests instead.
+        rung: What decided: `policy`, `mpc`, `rule` or `idle`.
+        steps: What was tried before and why it was left.
     """
 
     start: pd.Timestamp
@@ -126,96 +97,162 @@ class Decision(NamedTuple):
     plan: list[PlanStep]
     reason: str
     warnings: list[str]
-    fallback: bool
+    rung: str
+    steps: list[Step]
 
 
 class Dispatcher:
-    """A policy with everything it needs to decide live; not to be called from two threads at once.
+    """A ladder of ways to decide, and the battery's own limits around whatever they want.
 
     Attributes:
         battery: The battery that the policy was made for.
-        policy_name: Which policy decides.
+        policy_name: Which policy decides at the top of the ladder.
+        rungs: From the best to the one that cannot fail.
     """
 
-    def __init__(self, site: Site, forecaster: Forecaster, policy: Policy, policy_name: PolicyName) -> None:
-        """Put the parts together; `from_bundle` is the usual way."""
-        self.battery, self.policy_name = site.battery, policy_name
-        self._fields, self._step = site.observation_fields, pd.Timedelta(minutes=site.decision_minutes)
-        self._forecaster, self._policy = forecaster, policy
-        self._planner = BatteryPlanner(site.battery, site.adders, FORECAST_PERIODS)
-        self._policy.reset(0)
+    def __init__(
+        self,
+        site: Site,
+        policy_name: PolicyName,
+        policy: Callable[[Case], Proposal],
+        plan: Callable[[Case], Proposal],
+        continuation: Callable[[Remainder], Powers],
+    ) -> None:
+        """Put the parts together; `from_bundle` and `guarded` are the usual ways.
+
+        Args:
+            site: Battery, costs, length of a step.
+            policy_name: Which policy it is.
+            policy: Top rung.
+            plan: Second rung.
+            continuation: Cheapest powers after a set-point, kW, shape (FORECAST_PERIODS,).
+        """
+        self.battery, self.policy_name, self._continuation = site.battery, policy_name, continuation
+        self._step = pd.Timedelta(minutes=site.decision_minutes)
+        self.rungs: Sequence[Rung[Case]] = (
+            Rung("policy", partial(_if_sound, policy)),
+            Rung("mpc", partial(_if_sound, plan)),
+            Rung("rule", partial(by_rule, site)),
+            Rung("idle", at_rest),
+        )
+        self._workers: list[Worker[Any, Any]] = []
 
     @classmethod
     def from_bundle(cls, folder: str | Path) -> Self:
-        """Load what evaluation chose.
+        """Everything in this process, without deadlines: for replays and tests.
 
         Raises:
             FileNotFoundError: There is no bundle, or its network or forecaster is missing.
             ValueError: It is damaged, or made for another environment, layout or kind of policy.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        if manifest["env"] != ENV:
-            raise ValueError(f"the bundle is for {manifest['env']!r}; only {ENV!r} is dispatched: evaluate env=battery")
-        site = _site(manifest)
-        check_layout(manifest, site.observation_fields, BatterySystem.action_fields)
-        kind = manifest["policy"]
-        if kind not in POLICIES:
-            raise ValueError(f"the bundle's policy is {kind!r}; this version dispatches {sorted(POLICIES)}")
-        files = [MANIFEST, NETWORK] if kind == "onnx" else [MANIFEST]
-        missing = [name for name in files if not (folder / name).is_file()]
-        if missing:
-            raise FileNotFoundError(f"no {missing[0]} in {str(folder)!r}; write the bundle again: python evaluate.py")
-        digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in files)).hexdigest()
-        try:
-            policy = POLICIES[kind](folder, site, manifest.get("settings", {}))
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise ValueError(
-                f"the {kind} policy in {folder} cannot be loaded ({error}); write the bundle again"
-            ) from error
-        forecaster = _forecaster(folder / FORECASTER, manifest["forecaster"])
-        return cls(site, forecaster, policy, PolicyName(manifest["name"], kind, digest))
+        bundle = Bundle.read(folder)
+        mind, planner = bundled_mind(bundle.folder), bundled_planner(bundle.folder)
+        return cls(bundle.site, bundle.policy_name, mind.propose, planner, planner)
 
-    def decide(self, telemetry: Telemetry, market: MarketView) -> Decision:
-        """Decide the settlement period, or the half of it, that holds the telemetry's timestamp.
-
-        The observation is the simulation's: `envs.information` on what is published, then the battery's own fields,
-        with a day left as always in an endless operation. The answer is what the battery model calls feasible.
+    @classmethod
+    def guarded(cls, folder: str | Path, budgets: Budgets | None = None) -> Self:
+        """Policy and planner in processes of their own, each with its deadline: for live operation.
 
         Raises:
-            ValueError: The market view cannot be decided on; see `server.market_view.published`.
+            FileNotFoundError: There is no bundle, or its network is missing.
+            ValueError: It is damaged, made for another environment, layout or kind of policy, or cannot be loaded.
         """
-        start = pd.Timestamp(telemetry.timestamp).tz_convert("UTC").floor(self._step)
-        minute, step_h = start.minute % PERIOD_MINUTES, self._step / pd.Timedelta(hours=1)
-        table, row, warnings = published(market, start)
-        energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
-        observation = np.empty(len(self._fields), dtype=np.float32)
-        shown = information(table, self._forecaster, minute, slice(row, row + 1))[0]
-        write_observation(self.battery, energy_kwh, HORIZON_H, int(minute > 0), shown, observation)
-        fallback = False
+        bundle, within = Bundle.read(folder), budgets or Budgets()
+        policy = Worker[Case, Proposal](bundle.policy_name.name, propose_by, bundle.folder)
+        planner = Worker[Any, Any]("the planner", bundled_planner, bundle.folder)
+        dispatcher = cls(
+            bundle.site,
+            bundle.policy_name,
+            partial(policy.ask, within_s=within.policy_s),
+            partial(planner.ask, within_s=within.planner_s),
+            partial(planner.ask, within_s=within.continuation_s),
+        )
+        dispatcher._workers = [policy, planner]
         try:
-            wanted_kw = asked_kw(self.battery, float(self._policy.act(observation)[0]))
-        except Exception:
-            logger.exception("%s failed to decide %s; resting", self.policy_name.name, start)
-            wanted_kw, fallback = float("nan"), True
-        feasible_kw = battery_model.power_limits_kw(self.battery, energy_kwh, step_h)
-        energy_after_kwh, power_kw = battery_model.step(self.battery, energy_kwh, wanted_kw, step_h)
-        forecast = observation[FORECAST].astype(np.float64)
-        reason = explain(self.battery, telemetry.charge_fraction, wanted_kw, power_kw, feasible_kw, forecast)
-        if fallback:
-            reason = f"The policy failed, so the battery rests until the next decision; the log says why. {reason}"
-        first = PlanStep(start, power_kw, self._fraction(energy_after_kwh), round(float(forecast[0]), 4))
-        plan = [first, *self._continued(start + self._step, energy_after_kwh, forecast)]
-        return Decision(start, start + self._step, power_kw, feasible_kw, plan, reason, warnings, fallback)
+            for worker in dispatcher._workers:
+                worker.await_ready(READY_WITHIN_S)
+        except Unanswered as error:
+            dispatcher.close()
+            raise ValueError(str(error)) from error
+        return dispatcher
 
-    def _continued(self, start: pd.Timestamp, energy_kwh: float, forecast: NDArray[np.float64]) -> list[PlanStep]:
+    def close(self) -> None:
+        """End the processes, if there are any."""
+        for worker in self._workers:
+            worker.close()
+
+    def step_of(self, instant: datetime) -> pd.Timestamp:
+        """Start of the step that holds an instant, UTC."""
+        return pd.Timestamp(instant).tz_convert("UTC").floor(self._step)
+
+    def decide(self, telemetry: Telemetry, market: MarketView | None, permit: Permit | None = None) -> Decision:
+        """Decide the settlement period, or the half of it, that holds the telemetry's timestamp.
+
+        The answer is what the battery model calls feasible and risk allows; whatever fails, there is one.
+
+        Raises:
+            ValueError: The market view is wrong in itself; see `server.market_view.published`.
+        """
+        start, permit = self.step_of(telemetry.timestamp), permit or Permit()
+        known = None if market is None else published(market, start)
+        case = self._case(start, telemetry, known)
+        rungs = self.rungs[-1:] if permit.halted else self.rungs
+        left = [Step(rung.name, permit.halted, 0.0) for rung in self.rungs[:-1]] if permit.halted else []
+        rung, proposal, steps = descend(rungs, case)
+        return self._decision(case, permit, known, rung, proposal, left + steps)
+
+    def _case(self, start: pd.Timestamp, telemetry: Telemetry, known: Published | None) -> Case:
+        energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
+        if known is None:
+            return Case(start, energy_kwh, None, 0, NO_MARKET, telemetry.unknown)
+        return Case(start, energy_kwh, known.table, known.row, " ".join(known.stale), telemetry.unknown)
+
+    def _decision(
+        self, case: Case, permit: Permit, known: Published | None, rung: str, proposal: Proposal, steps: list[Step]
+    ) -> Decision:
+        start, end = case.start, case.start + self._step
+        warnings = [] if known is None else list(known.warnings)
+        forecast = np.array(proposal.forecast, dtype=np.float64)
+        feasible_kw, power_kw, after_kwh = self._shielded(case.energy_kwh, proposal.power_kw, permit)
+        price = round(float(forecast[0]), 4) if forecast.size else None
+        plan = [PlanStep(start, power_kw, None if case.unknown else self._fraction(after_kwh), price)]
+        if rung in ("policy", "mpc"):
+            try:
+                plan += self._continued(end, after_kwh, forecast)
+            except Exception as error:  # the set-point stands without it
+                warnings.append(f"no plan beyond the set-point: {error}")
+                logger.warning("no plan beyond the set-point of %s: %s", start, error)
+        reason = explain(
+            self.battery,
+            case.energy_kwh / self.battery.capacity_kwh,
+            proposal.power_kw,
+            power_kw,
+            feasible_kw,
+            forecast,
+        )
+        if steps:
+            reason = f"{_left(steps)} {reason}"
+        return Decision(start, end, power_kw, feasible_kw, plan, reason, warnings, rung, steps)
+
+    def _shielded(
+        self, energy_kwh: float, wanted_kw: float, permit: Permit
+    ) -> tuple[tuple[float, float], float, float]:
+        """Feasible powers, the power inside them, and the energy stored after it; rest where the charge is unknown."""
+        step_h = self._step / pd.Timedelta(hours=1)
+        if np.isnan(energy_kwh) or permit.halted:
+            return (0.0, 0.0), 0.0, energy_kwh
+        low_kw, high_kw = battery_model.power_limits_kw(self.battery, energy_kwh, step_h)
+        low_kw, high_kw = max(low_kw, permit.low_kw), min(high_kw, permit.high_kw)
+        allowed_kw = min(max(wanted_kw, low_kw), high_kw)
+        after_kwh, power_kw = battery_model.step(self.battery, energy_kwh, allowed_kw, step_h)
+        return (low_kw, high_kw), power_kw, after_kwh
+
+    def _continued(self, start: pd.Timestamp, energy_kwh: float, forecast: Powers) -> list[PlanStep]:
         """The cheapest plan from the end of the set-point on, to the end of the forecast."""
-        left_h = (start.ceil(PERIOD) - start) / pd.Timedelta(hours=1)  # of the period decided
         end_value = max(float(forecast.mean()) * self.battery.discharge_efficiency, 0.0)
-        # The program's horizon is fixed: at the price of what stays in store its last period has nothing to gain.
-        prices = forecast if left_h else np.append(forecast[1:], end_value)
-        powers_kw = self._planner.plan_kw(energy_kwh, prices, end_value, left_h or PERIOD_H)
-        if not left_h:
+        remainder = rest_of(start, energy_kwh, forecast, end_value)
+        powers_kw, prices = self._continuation(remainder), remainder.prices
+        if start == start.floor(PERIOD):  # the last step lies after the forecast
             powers_kw, prices = powers_kw[:-1], prices[:-1]
         plan = []
         for planned_kw, price in zip(
@@ -232,67 +269,71 @@ class Dispatcher:
         return round(energy_kwh / self.battery.capacity_kwh, 6)
 
 
+def propose_by(folder: Path) -> Callable[[Case], Proposal]:
+    """What a process of its own answers with for a bundle's policy."""
+    return bundled_mind(folder).propose
+
+
 def explain(
     battery: Battery,
     charge_fraction: float,
     wanted_kw: float,
     power_kw: float,
     feasible_kw: tuple[float, float],
-    forecast: NDArray[np.float64],
+    forecast: Powers,
 ) -> str:
     """Say what was decided and what it was decided on.
 
     Args:
         battery: The battery.
-        charge_fraction: Its charge now.
-        wanted_kw: What the policy asked for; NaN asks for nothing.
+        charge_fraction: Its charge now; NaN if it is not known.
+        wanted_kw: What was asked for; NaN asks for nothing.
         power_kw: What it gets.
         feasible_kw: Lowest and highest feasible power.
-        forecast: Expected prices, GBP/MWh, this period first, shape (48,).
+        forecast: Expected prices, GBP/MWh, this period first, shape (48,); or empty.
 
     Returns:
-        Two or three sentences.
+        Up to three sentences.
     """
     deed = "Resting"
     if abs(power_kw) >= VISIBLE_KW:
         deed = f"{'Charging' if power_kw > 0.0 else 'Discharging'} at {abs(power_kw):.1f} kW"
-    now, ahead = forecast[0], forecast[1:]
+    sentences = [f"{deed}."]
+    if forecast.size:
+        now, ahead = forecast[0], forecast[1:]
+        sentences.append(
+            f"The price expected now, {now:.2f} GBP/MWh, is above {100.0 * np.mean(ahead < now):.0f} % and below "
+            f"{100.0 * np.mean(ahead > now):.0f} % of the half-hours of the day ahead (mean {ahead.mean():.2f}, from "
+            f"{ahead.min():.2f} to {ahead.max():.2f})."
+        )
+    if not np.isnan(charge_fraction):
+        sentences.append(
+            f"The battery is {100.0 * charge_fraction:.1f} % full and may hold {100.0 * battery.min_fraction:.0f} to "
+            f"{100.0 * battery.max_fraction:.0f} %; {_limit(battery, wanted_kw, power_kw, feasible_kw)}."
+        )
+    return " ".join(sentences)
+
+
+def _limit(battery: Battery, wanted_kw: float, power_kw: float, feasible_kw: tuple[float, float]) -> str:
+    """What held the power where it is."""
     low_kw, high_kw = feasible_kw
     asked = 0.0 if np.isnan(wanted_kw) else wanted_kw
     if abs(asked - power_kw) >= VISIBLE_KW:
-        limit = f"the policy asks for {asked:.1f} kW, of which the charge allows {power_kw:.1f} kW"
-    elif abs(power_kw) < VISIBLE_KW:
-        limit = f"the policy asks for no power, where {low_kw:.1f} to {high_kw:.1f} kW are feasible"
-    elif power_kw in (battery.max_charge_kw, -battery.max_discharge_kw):
-        limit = "this is the battery's highest power"
-    else:
-        limit = f"{low_kw:.1f} to {high_kw:.1f} kW are feasible"
-    return (
-        f"{deed}. The price expected now, {now:.2f} GBP/MWh, is above {100.0 * np.mean(ahead < now):.0f} % and below "
-        f"{100.0 * np.mean(ahead > now):.0f} % of the half-hours of the day ahead (mean {ahead.mean():.2f}, from "
-        f"{ahead.min():.2f} to {ahead.max():.2f}). The battery is {100.0 * charge_fraction:.1f} % full and may hold "
-        f"{100.0 * battery.min_fraction:.0f} to {100.0 * battery.max_fraction:.0f} %; {limit}."
-    )
+        return f"the policy asks for {asked:.1f} kW, of which the charge allows {power_kw:.1f} kW"
+    if abs(power_kw) < VISIBLE_KW:
+        return f"the policy asks for no power, where {low_kw:.1f} to {high_kw:.1f} kW are feasible"
+    if power_kw in (battery.max_charge_kw, -battery.max_discharge_kw):
+        return "this is the battery's highest power"
+    return f"{low_kw:.1f} to {high_kw:.1f} kW are feasible"
 
 
-def _forecaster(folder: Path, expected: dict[str, Any]) -> Forecaster:
-    """What evaluation saved beside the manifest, and nothing else."""
-    if not isinstance(expected, dict) or "sha256" not in expected:
-        raise ValueError(
-            "the bundle does not say which forecaster it was made with; write it again: python evaluate.py"
-        )
-    forecaster = load_forecaster(folder)
-    if forecaster_sha256(folder) != expected["sha256"]:
-        raise ValueError(f"the forecaster in {folder} is not the one the bundle was made with; write it again")
-    return forecaster
+def _left(steps: list[Step]) -> str:
+    """A sentence for each rung that was left."""
+    return " ".join(f"Not by {step.rung}: {step.reason.rstrip('.')}." for step in steps)
 
 
-def _site(manifest: dict[str, Any]) -> Site:
-    try:
-        battery, adders = Battery(**manifest["system"]["battery"]), Adders(**manifest["system"]["adders"])
-        site = Site(battery_model.checked(battery), adders, decision_minutes(manifest["observation_fields"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the bundle's parameters cannot be read ({error}); write it again") from error
-    if not np.isfinite(adders).all():
-        raise ValueError("the bundle's adders hold no finite numbers; write it again: python evaluate.py")
-    return site
+def _if_sound(decide: Callable[[Case], Proposal], case: Case) -> Proposal:
+    """Ask only where charge and market are known well enough to forecast."""
+    if case.unknown or case.doubts:
+        raise Skipped(case.unknown or case.doubts)
+    return decide(case)

@@ -48,11 +48,13 @@ class Published(NamedTuple):
         table: A grid table with every column of `data.schema`; what is unknown is NaN.
         row: The row of the period.
         warnings: What was ignored or is missing, for the caller to read.
+        stale: What is too old or too full of gaps to forecast on; empty if nothing is.
     """
 
     table: pd.DataFrame
     row: int
     warnings: list[str]
+    stale: list[str]
 
 
 def published(view: MarketView, decided: pd.Timestamp) -> Published:
@@ -60,15 +62,15 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
 
     A value that could not have been published by then is ignored with a warning, because the policy was never
     trained to know it. A late or missing value of the past is forecast over with a warning, as in simulation,
-    except for day-ahead prices: those of the past and of the period itself are long public.
+    except for day-ahead prices: those of the past and of the period itself are long public. Without them, or where
+    a series ended more than a day ago, the view is stale.
 
     Args:
         view: What the caller knows.
         decided: When the decision is due, UTC: the start of a period, or a quarter past it.
 
     Raises:
-        ValueError: A value out of its unit's range, too short a history, a gap in day-ahead prices, or a series
-            that ended more than a day ago.
+        ValueError: A value out of its unit's range, or too short or too long a history.
     """
     start = pd.Timestamp(view.start).tz_convert("UTC")
     if start != start.floor(PERIOD):
@@ -85,6 +87,7 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
     index = pd.date_range(start, periods=n, freq=PERIOD, name=INDEX_NAME)
     sent = np.full((n, len(COLUMNS)), np.nan)
     warnings: list[str] = []
+    stale: list[str] = []
     for i, column in enumerate(COLUMNS):
         if column.name not in view.columns:
             continue
@@ -99,8 +102,10 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
             )
         held = values[:known]
         sent[: held.size, i] = held
-        warnings += _check_gaps(column.name, sent[:known, i], start, row)
-    return Published(pd.DataFrame(sent, index=index, columns=[c.name for c in COLUMNS]), row, warnings)
+        late, old = _gaps(column.name, sent[:known, i], start, row)
+        warnings += late
+        stale += old
+    return Published(pd.DataFrame(sent, index=index, columns=[c.name for c in COLUMNS]), row, warnings, stale)
 
 
 def _check_range(column: Column, values: NDArray[np.float64], start: pd.Timestamp) -> None:
@@ -113,30 +118,32 @@ def _check_range(column: Column, values: NDArray[np.float64], start: pd.Timestam
         )
 
 
-def _check_gaps(name: str, known: NDArray[np.float64], start: pd.Timestamp, row: int) -> list[str]:
-    """Warn of, or refuse, what should have been published and is not there."""
+def _gaps(name: str, known: NDArray[np.float64], start: pd.Timestamp, row: int) -> tuple[list[str], list[str]]:
+    """What should have been published and is not there: what can be forecast over, and what makes a view stale."""
     missing = np.flatnonzero(np.isnan(known))
     if not missing.size:
-        return []
+        return [], []
     first = _iso(start + int(missing[0]) * PERIOD)
     if name not in READ:
-        return [f"{name}: {missing.size} published value(s) missing, the first at {first}; they are forecast over"]
+        return [f"{name}: {missing.size} published value(s) missing, the first at {first}; they are forecast over"], []
     if isinstance(RULES[name], DayAhead):
         if missing[0] <= row:
-            raise ValueError(
+            return [], [
                 f"{name} has no value at {first}; it was published the day before and may have no gap from start to "
-                f"{_iso(start + row * PERIOD)}, the period to decide: send the missing price(s)"
-            )
-        return [f"{name}: missing from {first} on though published; the same half-hours of the day before stand in"]
+                f"{_iso(start + row * PERIOD)}, the period to decide: send the missing price(s)."
+            ]
+        return [f"{name}: missing from {first} on though published; the same half-hours of the day before stand in"], []
     present = np.flatnonzero(np.isfinite(known))
     newest = int(present[-1]) if present.size else -1
     if newest < known.size - STALE_PERIODS:
         held = f"ends at {_iso(start + newest * PERIOD)}" if present.size else "holds no published value"
-        raise ValueError(
+        return [], [
             f"{name} {held}; at {_iso(start + row * PERIOD)} values up to {_iso(start + (known.size - 1) * PERIOD)} "
-            "are published and at least one of the last 24 hours is needed: send newer ones"
-        )
-    return [f"{name}: {missing.size} published value(s) missing, the first at {first}; the last one before stands in"]
+            "are published and at least one of the last 24 hours is needed: send newer ones."
+        ]
+    return [
+        f"{name}: {missing.size} published value(s) missing, the first at {first}; the last one before stands in"
+    ], []
 
 
 def _iso(instant: pd.Timestamp) -> str:

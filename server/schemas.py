@@ -157,8 +157,12 @@ class PlanStep(Wire):
 
     start: datetime = Field(description="UTC.")
     power_kw: float = Field(description="Planned grid power, charging positive.")
-    charge_fraction: float = Field(description="State of charge at the end of the step, 0 to 1.")
-    expected_price_gbp_per_mwh: float = Field(description="Forecast of the imbalance price.")
+    charge_fraction: float | None = Field(
+        description="State of charge at the end of the step, 0 to 1; null where the charge is not known."
+    )
+    expected_price_gbp_per_mwh: float | None = Field(
+        description="Forecast of the imbalance price, by the rule the day-ahead price; null where there is none."
+    )
 
 
 class PolicyName(Wire):
@@ -171,20 +175,35 @@ class PolicyName(Wire):
     bundle_sha256: str = Field(description="SHA-256 of the bundle's files: the policy's identity.")
 
 
+class LadderStep(Wire):
+    """A way to decide that was left for the next one."""
+
+    rung: str = Field(description="Which.")
+    reason: str = Field(description="Why.")
+    after_s: float = Field(description="Seconds spent on it.")
+
+
 class DispatchPlan(Wire):
     """The set-point to hold until the next decision, the plan behind it, and why."""
 
     period: Period
     power_kw: float = Field(description="Grid power set-point: above 0 charges, below 0 discharges.", examples=[-250.0])
     hold_until: datetime = Field(description="UTC; the next decision is due then.")
-    feasible_kw: tuple[float, float] = Field(description="Lowest and highest power that the charge allows.")
+    feasible_kw: tuple[float, float] = Field(
+        description="Lowest and highest power that the charge and the risk limits allow."
+    )
     plan: list[PlanStep] = Field(
         description="48 half-hours; a policy that decides every 15 minutes has the current one in two halves or its "
-        "second half alone. The first step is the set-point; the rest is the cheapest continuation on the forecast."
+        "second half alone. The first step is the set-point; the rest is the cheapest continuation on the forecast. "
+        "The set-point alone on the rungs rule and idle, or where no plan was found."
     )
     reason: str = Field(description="Why, in words, from the numbers used.")
     policy: PolicyName
-    fallback: bool = Field(description="True if the policy failed and the battery rests instead.")
+    rung: Literal["policy", "mpc", "rule", "idle"] = Field(
+        description="What decided: the bundle's policy, a plan on its forecast, thresholds on published day-ahead "
+        "prices, or rest, which is always possible."
+    )
+    reasons: list[LadderStep] = Field(description="What was tried before and why it was left; empty when all is well.")
     warnings: list[str] = Field(description="What was ignored or missing in the market view; empty when all is well.")
 
     @classmethod
@@ -205,7 +224,8 @@ class DispatchPlan(Wire):
             plan=[PlanStep(**step._asdict()) for step in decision.plan],
             reason=decision.reason,
             policy=PolicyName(**policy._asdict()),
-            fallback=decision.fallback,
+            rung=decision.rung,
+            reasons=[LadderStep(**step._asdict()) for step in decision.steps],
             warnings=decision.warnings,
         )
 

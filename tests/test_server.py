@@ -5,9 +5,12 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +21,12 @@ from hypothesis import strategies as st
 import serve
 from agents.bundle import FORECASTER, write_bundle
 from agents.ppo import PpoTrainer
+from baselines.mpc import BatteryPlanner
 from baselines.price_chain import PriceChain
 from data.publication import hide_unpublished
 from data.synthetic import generate
+from dispatch.ladder import Proposal
+from dispatch.worker import Worker
 from envs.battery import BatterySystem
 from envs.information import READ
 from envs.scenario import History, Scenario
@@ -32,9 +38,11 @@ from models import battery as battery_model
 from models.battery import Battery
 from models.settlement import Adders
 from server.app import MOST_BODY_BYTES, create_app
-from server.dispatcher import Dispatcher, PolicyName, Site, explain
+from server.bundle import Bundle, PolicyName, Site
+from server.dispatcher import Budgets, Dispatcher, explain
 from server.market_view import HISTORY_PERIODS
 from server.schemas import example
+from tests import pathological
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer Starlettes ask for httpx2 and work with httpx
@@ -151,8 +159,9 @@ def only_problem(answer, status=422):
 @pytest.mark.parametrize("minutes", [30, 15])
 @pytest.mark.parametrize("kind", ["onnx", "mpc", "dp", "stochastic_dp", "rule", "idle"])
 def test_live_equals_simulation(kind, minutes, bundle, systems, table):
-    dispatcher = Dispatcher.from_bundle(bundle(kind, minutes))
-    policy = dispatcher._policy
+    folder = bundle(kind, minutes)
+    dispatcher, bundled = Dispatcher.from_bundle(folder), Bundle.read(folder)
+    policy = bundled.policy()
     env = SystemEnv(systems[minutes])
     observation, _ = env.reset(seed=0)
     charge_fraction = env.system.start_fraction
@@ -170,7 +179,7 @@ def test_live_equals_simulation(kind, minutes, bundle, systems, table):
             assert pd.Timestamp(answer.json()["hold_until"]) == env.system.when(env.lanes[0])
             assert pd.Timestamp(answer.json()["period"]["start"]) == table.index[row]
             assert answer.json()["power_kw"] == pytest.approx(info["power_kw"], abs=1e-4)
-            assert not answer.json()["fallback"]
+            assert (answer.json()["rung"], answer.json()["reasons"]) == ("policy", [])
             powers_kw.append(info["power_kw"])
     assert kind == "idle" or np.ptp(powers_kw) > 100.0, "a policy that never moves proves nothing"
 
@@ -269,7 +278,7 @@ def test_the_planner_continues_its_own_plan(bundle, table):
     prices = np.array([step["expected_price_gbp_per_mwh"] for step in plan])
     end_value = prices.mean() * BATTERY.discharge_efficiency
     powers_kw = np.array([step["power_kw"] for step in plan])
-    whole_kw = dispatcher._planner.plan_kw(0.5 * BATTERY.capacity_kwh, prices, end_value)
+    whole_kw = BatteryPlanner(BATTERY, ADDERS).plan_kw(0.5 * BATTERY.capacity_kwh, prices, end_value)
 
     def cost_gbp(power_kw):
         gained_kwh = (np.maximum(power_kw, 0) * BATTERY.charge_efficiency).sum() / 2
@@ -342,9 +351,6 @@ BAD = {
     "extra key": (("telemetry", "soc"), 0.5, "not permitted"),
     "unit of price": (("market", "day_ahead_price_gbp_per_mwh", 5), 100000.0, "GBP/kWh x 1000"),
     "unit of volume": (("market", "net_imbalance_volume_mwh", 5), 60000.0, "MWh per half-hour"),
-    "gap in day-ahead": (("market", "day_ahead_price_gbp_per_mwh", 30), None, "2024-01-02T03:00Z"),
-    "no imbalance price for a day": (("market", "imbalance_price_gbp_per_mwh"), [60.0] * 40, "2024-01-02T07:30Z"),
-    "no volume at all": (("market", "net_imbalance_volume_mwh"), [None] * 90, "holds no published value"),
     "short history": (("market", "start"), "2024-01-02T00:00:00Z", "2024-01-01T12:00Z"),
     "long history": (("market", "start"), "2023-12-01T00:00:00Z", "2 to 16 days"),
     "quarter past": (("market", "start"), "2024-01-01T12:15:00Z", "half-hour"),
@@ -435,37 +441,119 @@ def test_any_plausible_market_is_decided(client, prices, charge_fraction):
     assert -BATTERY.max_discharge_kw <= answer.json()["power_kw"] <= BATTERY.max_charge_kw
 
 
-class Broken:
-    """A policy that cannot decide."""
+IMBALANCE, VOLUME = (("market", name) for name in ("imbalance_price_gbp_per_mwh", "net_imbalance_volume_mwh"))
+STALE = {
+    "gap in day-ahead": (("market", "day_ahead_price_gbp_per_mwh", 30), None, "2024-01-02T03:00Z", "rule"),
+    "no price now": (("market", "day_ahead_price_gbp_per_mwh", 96), None, "2024-01-03T12:00Z", "idle"),
+    "no imbalance price for a day": (
+        ("market", "imbalance_price_gbp_per_mwh"),
+        [60.0] * 40,
+        "2024-01-02T07:30Z",
+        "rule",
+    ),
+    "no volume at all": (VOLUME, [None] * 90, "holds no published value", "rule"),
+}
 
-    def reset(self, seed):
-        pass
 
-    def act(self, observation):
-        raise FloatingPointError("overflow")
+@pytest.mark.parametrize(("where", "value", "hint", "rung"), STALE.values(), ids=list(STALE))
+def test_a_stale_market_is_decided_on_day_ahead_prices_or_not_at_all(client, where, value, hint, rung):
+    answer = client.post(URL, json=changed(where, value)).json()
+    assert answer["rung"] == rung
+    assert [step["rung"] for step in answer["reasons"]] == ["policy", "mpc", "rule"][: 2 + (rung == "idle")]
+    assert hint in answer["reasons"][0]["reason"]
+    assert hint in answer["reason"]
+    assert rung == "rule" or answer["power_kw"] == 0.0
+    assert len(answer["plan"]) == 1
 
 
-@pytest.fixture
-def broken(forecaster):
-    return Dispatcher(Site(BATTERY, ADDERS), forecaster, Broken(), PolicyName("broken", "idle", "0"))
+def test_the_rule_is_the_rule_on_day_ahead_prices(client):
+    """The example's price lies on a cosine: its cheapest quarter is charged in, its dearest discharged in."""
+    seen = set()
+    for row in range(96, 144):
+        order = changed(("market", "net_imbalance_volume_mwh"), [None] * 90)
+        order["telemetry"]["timestamp"] = str(pd.Timestamp("2024-01-01T12:00Z") + pd.Timedelta(minutes=30 * row))
+        order["market"]["imbalance_price_gbp_per_mwh"] = [50.0] * 140
+        prices = np.array(order["market"]["day_ahead_price_gbp_per_mwh"])
+        price = prices[row]
+        ahead = np.concatenate([prices[row : row + 48], prices[row - 48 : row][max(0, len(prices) - row) :]])
+        cheap, dear = np.percentile(ahead, [25.0, 75.0])
+        answer = client.post(URL, json=order).json()
+        assert answer["rung"] == "rule"
+        sign = np.sign(answer["power_kw"])
+        assert sign == (1.0 if price <= cheap + 1e-6 else -1.0 if price >= dear - 1e-6 else 0.0)
+        seen.add(sign)
+    assert seen == {-1.0, 0.0, 1.0}
 
 
-def test_a_policy_that_fails_rests_and_says_so(broken, caplog):
-    with TestClient(create_app(broken)) as client:
-        answer = client.post(URL, json=example())
-        assert answer.status_code == 200
-        assert answer.json()["power_kw"] == 0.0
-        assert answer.json()["fallback"]
-        assert answer.json()["reason"].startswith("The policy failed")
+def fails(case):
+    raise FloatingPointError("overflow")
+
+
+def dispatcher_of(policy, plan=fails, continuation=fails):
+    return Dispatcher(Site(BATTERY, ADDERS), PolicyName("broken", "idle", "0"), policy, plan, continuation)
+
+
+def test_a_policy_that_fails_leaves_it_to_the_plan_and_the_server_is_not_ready(bundle, caplog):
+    whole = Dispatcher.from_bundle(bundle("mpc"))
+    broken = dispatcher_of(fails, whole.rungs[1].decide, whole._continuation)
+    with TestClient(create_app(broken)) as client, TestClient(create_app(whole)) as sound:
+        answer, expected = (each.post(URL, json=example()).json() for each in (client, sound))
+        assert (answer["power_kw"], answer["plan"]) == (expected["power_kw"], expected["plan"])
+        assert answer["rung"] == "mpc"
+        assert [step["reason"] for step in answer["reasons"]] == ["overflow"]
+        assert answer["reason"].startswith("Not by policy: overflow.")
         assert client.get("/health/live").status_code == 200
         assert "server's log" in only_problem(client.get("/health/ready"), 503)[1]
-    assert "FloatingPointError" in caplog.text
+    assert "overflow" in caplog.text
 
 
-def test_an_error_of_ours_is_a_json_answer(forecaster):
-    without_forecast = Dispatcher(Site(BATTERY, ADDERS), None, Broken(), PolicyName("broken", "idle", "0"))
-    with TestClient(create_app(without_forecast), raise_server_exceptions=False) as client:
+def test_an_error_of_ours_is_a_json_answer():
+    groundless = dispatcher_of(fails)
+    groundless.rungs = ()
+    with TestClient(create_app(groundless), raise_server_exceptions=False) as client:
         assert "at rest" in only_problem(client.post(URL, json=example()), 500)[1]
+
+
+def test_without_a_continuation_the_set_point_stands_alone():
+    with TestClient(create_app(dispatcher_of(lambda case: Proposal(10.0, (50.0,) * 48)))) as client:
+        answer = client.post(URL, json=example()).json()
+    assert (answer["rung"], answer["power_kw"], len(answer["plan"])) == ("policy", 10.0, 1)
+    assert answer["warnings"] == ["no plan beyond the set-point: overflow"]
+
+
+@pytest.mark.parametrize("deed", ["sleep", "hold the lock", "die", "raise", "nan"])
+def test_policy_and_solver_may_hang_die_or_fail_and_the_answer_comes_in_time(deed):
+    workers = [Worker[Any, Any](name, pathological.build, deed) for name in ("policy", "planner")]
+    for worker in workers:
+        worker.await_ready(60.0)
+    policy, planner = (partial(worker.ask, within_s=0.3) for worker in workers)
+    with TestClient(create_app(dispatcher_of(policy, planner, planner))) as client:
+        for _ in range(2):  # at the second order, right after, the processes may still be starting again
+            began = time.monotonic()
+            answer = client.post(URL, json=example()).json()
+            assert time.monotonic() - began < 2.0
+            assert answer["rung"] == "rule"
+            assert [step["rung"] for step in answer["reasons"]] == ["policy", "mpc"]
+            assert all(step["reason"] and step["after_s"] < 1.0 for step in answer["reasons"])
+    for worker in workers:
+        worker.close()
+
+
+def test_in_processes_of_their_own_policy_and_planner_decide_the_same(bundle, table):
+    folder = bundle("onnx")
+    guarded, plain = Dispatcher.guarded(folder, Budgets(20.0, 20.0, 20.0)), Dispatcher.from_bundle(folder)
+    with TestClient(create_app(guarded)) as one, TestClient(create_app(plain)) as other:
+        for row in (400, 410, 420):
+            order = order_at(table, row, 0.4)
+            assert one.post(URL, json=order).json() == other.post(URL, json=order).json()
+    guarded.close()
+
+
+def test_a_bundle_that_cannot_be_loaded_in_its_process_is_refused(bundle):
+    folder = bundle("onnx")
+    (folder / "policy.onnx").write_bytes(b"not a network")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        Dispatcher.guarded(folder)
 
 
 def test_ready_after_the_first_decision(client):

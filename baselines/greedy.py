@@ -42,6 +42,22 @@ class Weights(NamedTuple):
     max_power_kw: float = 12_000.0
 
 
+class Reserved(NamedTuple):
+    """Power that is spoken for: drawn by a job that has begun, or promised not to be drawn.
+
+    Attributes:
+        job_id: Whose it is. That job neither runs in the window nor is offered again.
+        power_kw: How much.
+        start: First instant.
+        end: First instant after it.
+    """
+
+    job_id: str
+    power_kw: float
+    start: datetime
+    end: datetime
+
+
 class Schedule(NamedTuple):
     """Where everything goes.
 
@@ -71,6 +87,7 @@ def schedule(
     prices: Sequence[PricePoint],
     carbon: Sequence[CarbonPoint],
     weights: Weights = Weights(),  # noqa: B008 - immutable
+    reserved: Sequence[Reserved] = (),
 ) -> Schedule:
     """Place every job once, whole, in the half-hours that both series cover.
 
@@ -83,6 +100,7 @@ def schedule(
         prices: Consecutive half-hours; energy is bought at the system buy price.
         carbon: The same half-hours.
         weights: What counts how much.
+        reserved: Power that nobody can have any more.
 
     Raises:
         ValueError: The series are empty, have gaps or differ in time, two jobs share an id, or a weight is not a
@@ -98,11 +116,16 @@ def schedule(
     cost_before, carbon_before = _before(price * PERIOD_H / 1000.0), _before(intensity * PERIOD_H / 1000.0)
     score_before = cost_before + weights.carbon_penalty_weight * carbon_before
     free_kw = np.full(len(price), weights.max_power_kw)
+    barred: dict[str, list[slice]] = {}
+    for one in reserved:
+        window = _window(one, start, free_kw.size)
+        free_kw[window] -= one.power_kw
+        barred.setdefault(one.job_id, []).append(window)
     placed: list[tuple[_Task, int]] = []
     unplaced = []
     for job in sorted(jobs, key=lambda job: (-job.priority, job.deadline, job.job_id)):
         task = _task(job, start)
-        at = _place(free_kw, task, score_before, weights)
+        at = _place(_without(free_kw, barred.get(job.job_id, [])), task, score_before, weights)
         if at == NOWHERE:
             unplaced.append(job.job_id)
             continue
@@ -111,7 +134,7 @@ def schedule(
     rows, offers = [], []
     for task, at in sorted(placed, key=lambda pair: (pair[1], pair[0].spec.job_id)):
         job, stop = task.spec, at + task.duration
-        extra_gbp = _cost_of_moving(free_kw, task, at, score_before, weights)
+        extra_gbp = None if job.job_id in barred else _cost_of_moving(free_kw, task, at, score_before, weights)
         began = start + at * HALF_HOUR
         ended = began + timedelta(hours=job.duration_hours)
         rows.append(
@@ -264,6 +287,22 @@ def _task(job: JobSpec, start: datetime) -> _Task:
         latest=(job.arrival_time + timedelta(hours=job.max_deferral_hours) - start) // HALF_HOUR,
         deadline=(job.deadline - start) // HALF_HOUR,
     )
+
+
+def _window(one: Reserved, start: datetime, periods: int) -> slice:
+    """Half-hours of the horizon that a reservation touches."""
+    first, stop = (one.start - start) // HALF_HOUR, -((start - one.end) // HALF_HOUR)
+    return slice(min(max(first, 0), periods), min(max(stop, 0), periods))
+
+
+def _without(free_kw: Floats, windows: Sequence[slice]) -> Floats:
+    """Power left to a job that may not run in some windows."""
+    if not windows:
+        return free_kw
+    left = free_kw.copy()
+    for window in windows:
+        left[window] = 0.0
+    return left
 
 
 def _place(free_kw: Floats, task: _Task, score_before: Floats, weights: Weights) -> int:

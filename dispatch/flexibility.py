@@ -44,6 +44,8 @@ offer_table: Final = sa.Table(
     sa.Column("carbon_cap_g_per_kwh", sa.Float, nullable=True),
     sa.Column("expires_at", Instant, nullable=False),
     sa.Column("withdrawn", sa.Boolean, nullable=False),
+    sa.Column("baseline", sa.String(32), nullable=False),
+    sa.Column("payment", sa.String(32), nullable=False),
 )
 order_table: Final = sa.Table(
     "flex_order",
@@ -59,6 +61,9 @@ order_table: Final = sa.Table(
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("quoted_at", Instant, nullable=False),
     sa.Column("changed_at", Instant, nullable=False),
+    sa.Column("cluster_id", sa.String(128), nullable=False, index=True),
+    sa.Column("baseline", sa.String(32), nullable=False),
+    sa.Column("payment", sa.String(32), nullable=False),
 )
 
 
@@ -75,6 +80,8 @@ class Offer(NamedTuple):
         carbon_cap_g_per_kwh: Carbon intensity up to which the load would have run; None where it does not matter.
         expires_at: When it can no longer be ordered.
         withdrawn: Whether it was taken back; what was ordered of it stays ordered.
+        baseline: Name of the method of `dispatch.baseline` that says what would have been drawn.
+        payment: Name of the rule of `dispatch.payment` that says what delivery earns.
     """
 
     offer_id: str
@@ -86,6 +93,8 @@ class Offer(NamedTuple):
     carbon_cap_g_per_kwh: float | None
     expires_at: datetime
     withdrawn: bool = False
+    baseline: str = "10_of_10"
+    payment: str = "delivered"
 
 
 class FlexOrder(NamedTuple):
@@ -103,6 +112,9 @@ class FlexOrder(NamedTuple):
         state: How far it has come.
         quoted_at: When its terms were given.
         changed_at: When it last changed.
+        cluster_id: Whose load it is.
+        baseline: How delivery is measured; see `Offer`.
+        payment: What it earns; see `Offer`.
     """
 
     order_id: str
@@ -116,6 +128,9 @@ class FlexOrder(NamedTuple):
     state: OrderState
     quoted_at: datetime
     changed_at: datetime
+    cluster_id: str
+    baseline: str
+    payment: str
 
     @property
     def energy_mwh(self) -> float:
@@ -151,6 +166,8 @@ class Reason(StrEnum):
 def publish(connection: sa.Connection, audit: Audit, offers: Iterable[Offer], at: datetime) -> None:
     """Put offers up for sale, in place of all before; an offer of which something is ordered keeps its terms.
 
+    The same offers again change nothing.
+
     Args:
         connection: A writing transaction of the store.
         audit: Records it.
@@ -160,24 +177,44 @@ def publish(connection: sa.Connection, audit: Audit, offers: Iterable[Offer], at
     Raises:
         ValueError: An offer has no power, no window, or a price that is no number.
     """
-    fresh = [_checked(offer) for offer in offers]
-    connection.execute(sa.update(offer_table).values(withdrawn=True))
-    for offer in fresh:
-        known = sa.update(offer_table).where(offer_table.c.offer_id == offer.offer_id)
-        if reserved_kw(connection, offer.offer_id) > 0.0:
-            connection.execute(known.values(withdrawn=False))
-        elif connection.execute(known.values(offer._asdict())).rowcount == 0:
-            connection.execute(sa.insert(offer_table).values(offer._asdict()))
-    audit.append(connection, "offers_published", {"offers": [_said(offer) for offer in fresh]}, at)
+    fresh = {offer.offer_id: _checked(offer) for offer in offers}
+    # Of many offers at once, as a search may ask for: a handful of statements, however many there are.
+    rows = connection.execute(
+        sa.select(offer_table).where(offer_table.c.offer_id.in_(fresh) | ~offer_table.c.withdrawn)
+    )
+    known = {row.offer_id: _offer(row) for row in rows}
+    kept = _all_reserved_kw(connection, at).keys() & known.keys()
+    wanted = {name: known[name]._replace(withdrawn=False) if name in kept else fresh[name] for name in fresh}
+    if wanted == {name: offer for name, offer in known.items() if not offer.withdrawn}:
+        return
+    changed = [name for name, offer in wanted.items() if known.get(name) != offer]
+    connection.execute(sa.update(offer_table).where(~offer_table.c.withdrawn).values(withdrawn=True))
+    connection.execute(sa.update(offer_table).where(offer_table.c.offer_id.in_(wanted)).values(withdrawn=False))
+    anew = [wanted[name]._asdict() for name in changed if name not in known]
+    if anew:
+        connection.execute(sa.insert(offer_table), anew)
+    for name in changed:
+        if name in known and name not in kept:
+            connection.execute(
+                sa.update(offer_table).where(offer_table.c.offer_id == name).values(wanted[name]._asdict())
+            )
+    audit.append(connection, "offers_published", {"offers": [_said(offer) for offer in wanted.values()]}, at)
 
 
 def on_sale(connection: sa.Connection, at: datetime) -> list[Offer]:
     """Every offer that can be ordered now, with the power that is left of it, in order of its start."""
     query = sa.select(offer_table).where(~offer_table.c.withdrawn, offer_table.c.expires_at > at)
-    reserved = _all_reserved_kw(connection)
+    reserved = _all_reserved_kw(connection, at)
     offers = [_offer(row) for row in connection.execute(query.order_by(offer_table.c.start, offer_table.c.offer_id))]
     left = [offer._replace(power_kw=offer.power_kw - reserved.get(offer.offer_id, 0.0)) for offer in offers]
     return [offer for offer in left if offer.power_kw >= SMALLEST_KW]
+
+
+def sold(connection: sa.Connection, since: datetime) -> list[Offer]:
+    """Every offer of which something is promised to a buyer in a window that ends after an instant, by name."""
+    promised = sa.select(order_table.c.offer_id).where(order_table.c.state.in_(RESERVING), order_table.c.end > since)
+    query = sa.select(offer_table).where(offer_table.c.offer_id.in_(promised))
+    return [_offer(row) for row in connection.execute(query.order_by(offer_table.c.offer_id))]
 
 
 def reserved_kw(connection: sa.Connection, offer_id: str) -> float:
@@ -238,6 +275,9 @@ def quote(
         OrderState.QUOTED,
         at,
         at,
+        offer.cluster_id,
+        offer.baseline,
+        offer.payment,
     )
     if known is None:
         connection.execute(sa.insert(order_table).values(order._asdict()))
@@ -335,9 +375,11 @@ def _on_sale(connection: sa.Connection, offer_id: str, at: datetime) -> Offer:
     return offer
 
 
-def _all_reserved_kw(connection: sa.Connection) -> dict[str, float]:
+def _all_reserved_kw(connection: sa.Connection, at: datetime) -> dict[str, float]:
+    """What is promised of each offer whose window is not over."""
     query = sa.select(order_table.c.offer_id, sa.func.sum(order_table.c.power_kw))
-    rows = connection.execute(query.where(order_table.c.state.in_(RESERVING)).group_by(order_table.c.offer_id))
+    promised = query.where(order_table.c.state.in_(RESERVING), order_table.c.end > at)
+    rows = connection.execute(promised.group_by(order_table.c.offer_id))
     return {offer_id: float(power_kw) for offer_id, power_kw in rows}
 
 

@@ -2,72 +2,21 @@
 
 import asyncio
 import json
-import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
-import uvicorn
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fastapi import FastAPI
 
 from dispatch.audit import Audit
-from dispatch.flexibility import Offer, OrderState, on_sale, orders, publish
+from dispatch.flexibility import OrderState, on_sale, orders, publish
 from dispatch.store import Store
-from server.beckn.callbacks import Caller, Forbidden, Signer, check_belongs, public_address
+from server.beckn.callbacks import Forbidden, check_belongs, public_address
 from server.beckn.context import duration, read_context
-from server.beckn.dialect import Shop
 from server.beckn.inbox import Inbox, MessageIds
 from server.beckn.provider import VERBS, Provider
-from server.beckn.registry import FixedRegistry, Subscriber
-from server.beckn.routes import Endpoint, Terms
-from server.beckn.signing import public_key
 from tests.bap import Bap, faults
-
-DOMAIN = "nic2004:energy:compute-flex"
-BPP_ID, BPP_URI = "bpp.flexcompute.example", "https://bpp.flexcompute.example"
-SHOP = Shop(
-    "flexcompute-hpc", "FlexCompute", "FlexCompute London", "+44-20-0000-0000", "a@b.example", "https://b.example"
-)
-START = (datetime.now(UTC) + timedelta(hours=6)).replace(minute=0, second=0, microsecond=0)
-OFFERS = [
-    Offer("flex-job-001", "hpc-1", 500.0, START, START + timedelta(hours=4), 150.0, 90.0, START),
-    Offer("flex-job-002", "hpc-2", 120.5, START + timedelta(hours=1), START + timedelta(hours=2), 80.0, None, START),
-]
-BILLING = {"name": "Grid operator", "phone": "+44-20-1111-1111"}
-
-
-class Running:
-    """Our endpoint in a server of its own."""
-
-    def __init__(self, store: Store, bap: Bap, signed: bool = True, message_ids: MessageIds = MessageIds.ECHO) -> None:
-        self.store, self.audit, self.key = store, Audit(store), Ed25519PrivateKey.generate()
-        clock = lambda: datetime.now(UTC)  # noqa: E731
-        provider = Provider(self.audit, SHOP, lambda order_id: None)
-        inbox = Inbox(store, self.audit, provider, BPP_ID, BPP_URI, message_ids)
-        allowed = frozenset({f"127.0.0.1:{bap.port}"})
-        caller = Caller(inbox, Signer(BPP_ID, "k1", self.key), allowed)
-        known = FixedRegistry([Subscriber("127.0.0.1", "k1", public_key(bap.public), 2**40)]) if signed else None
-        endpoint = Endpoint(inbox, caller, Terms((DOMAIN,), BPP_ID, known), clock)
-        app = FastAPI(lifespan=lambda app: endpoint.running())
-        app.include_router(endpoint.router)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning"))
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0)
-
-    def close(self) -> None:
-        self.client.close()
-        self._server.should_exit = True
-        self._thread.join()
+from tests.bpp import BILLING, BPP_ID, BPP_URI, DOMAIN, OFFERS, SHOP, START, Running, ask, order_of
 
 
 @pytest.fixture
@@ -91,22 +40,6 @@ def bpp(store, bap):
     running = Running(store, bap)
     yield running
     running.close()
-
-
-def ask(bpp, bap, action, message, **context):
-    """One exchange: acknowledged, called back, both of the published shape."""
-    count = len(bap.callbacks)
-    answer = bap.post(bpp.client, bap.message(action, message, **context))
-    assert answer.status_code == 200, answer.text
-    assert faults(f"/{action}", answer.json(), response=True) == []
-    callback = bap.wait(count + 1)[count]
-    assert faults(f"/on_{action}", callback) == []
-    return callback
-
-
-def order_of(offer_id="flex-job-001", kw=None, billing=BILLING, **more):
-    item = {"id": offer_id} | ({} if kw is None else {"quantity": {"count": 1, "measure": {"value": kw, "unit": "kW"}}})
-    return {"order": {"items": [item], "billing": billing, **more}}
 
 
 def test_the_whole_story_from_search_to_cancel(bpp, bap, store):
@@ -366,7 +299,7 @@ def test_a_buyer_that_fails_or_redirects_is_called_again_with_the_same_bytes(sto
 def test_what_was_acknowledged_is_acted_on_by_the_next_process(store, bap):
     """The message is on disk, as a process leaves it that is killed right after its acknowledgement."""
     audit = Audit(store)
-    inbox = Inbox(store, audit, Provider(audit, SHOP, lambda order_id: None), BPP_ID, BPP_URI)
+    inbox = Inbox(store, audit, Provider(audit, SHOP), BPP_ID, BPP_URI)
     body = bap.message("confirm", order_of())
     now = datetime.now(UTC)
     inbox.take(json.dumps(body).encode(), read_context(body, "confirm", (DOMAIN,), now), now)

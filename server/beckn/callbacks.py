@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.beckn.inbox import Callback, Inbox
 from server.beckn.signing import header
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 10.0
 VALID_S: Final = 30
@@ -106,6 +109,8 @@ class Caller:
     async def _send(self, callback: Callback, clock: Callable[[], datetime]) -> None:
         try:
             problem = await self._problem(callback)
+            if problem is not None:
+                logger.warning("a callback to %s was not taken: %s", callback.url, problem)
             await asyncio.to_thread(self._inbox.sent, callback, problem, clock())
         finally:
             del self._under_way[callback.key]

@@ -137,7 +137,7 @@ class Inbox:
         with self._store.reading() as connection:
             keys = connection.execute(query.order_by(message_table.c.received_at)).scalars().all()
         for key in keys:
-            self._act_on(key, domains, clock())
+            self._act_on(key, domains, clock)
         return len(keys)
 
     def due(self, now: datetime) -> list[Callback]:
@@ -167,16 +167,20 @@ class Inbox:
             said |= {"body_sha256": hashlib.sha256(callback.body.encode()).hexdigest(), "problem": problem}
             self._audit.append(connection, "beckn_called_back", said, at)
 
-    def _act_on(self, key: str, domains: tuple[str, ...], at: datetime) -> None:
+    def _act_on(self, key: str, domains: tuple[str, ...], clock: Callable[[], datetime]) -> None:
+        mine = message_table.c.key == key
+        with self._store.reading() as connection:
+            row = connection.execute(sa.select(message_table).where(mine)).one()
+        message = parse(row.body.encode())
+        # It was in time when it was taken; how long it then waited here is not the buyer's fault.
+        context = read_context(message, row.action, domains, row.received_at)
+        body = message.get("message") or {}
+        plan = self._provider.prepare(context, body, clock())
         with self._store.writing() as connection:
-            mine = message_table.c.key == key
-            row = connection.execute(sa.select(message_table).where(mine, ~message_table.c.done)).first()
-            if row is None:
-                return
-            body = parse(row.body.encode())
-            # It was in time when it was taken; how long it then waited here is not the buyer's fault.
-            context = read_context(body, row.action, domains, row.received_at)
-            said = self._provider.answer(connection, context, body.get("message") or {}, at)
+            if connection.execute(sa.select(message_table.c.done).where(mine)).scalar_one():
+                return  # another process was faster
+            at = clock()
+            said = self._provider.answer(connection, context, body, at, plan)
             echo = self._message_ids is MessageIds.ECHO
             message_id = context.message_id if echo else str(uuid.uuid5(uuid.NAMESPACE_OID, key))
             action = f"on_{context.action}"

@@ -1,8 +1,9 @@
 """What each verb does: from a believed message to what its callback says."""
 
 import json
+import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,11 +13,14 @@ import sqlalchemy as sa
 from dispatch import flexibility
 from dispatch.audit import Audit
 from dispatch.flexibility import FlexOrder, NotAvailable, Offer, OrderState, Reason
+from dispatch.selling import Plan, Seller
 from dispatch.store import TABLES
 from server.beckn import v0_9_4, v1_1_0
 from server.beckn.context import Context, Dialect
-from server.beckn.dialect import Asked, Codec, Delivery, Shop, Sold, Wanted, part, text_at, wrong
+from server.beckn.dialect import Asked, Codec, Shop, Sold, Wanted, part, text_at, wrong
 from server.beckn.wire import Code, Kind, Problem
+
+logger = logging.getLogger(__name__)
 
 VERBS: Final = ("search", "select", "init", "confirm", "status", "update", "cancel", "track", "support", "rating")
 CATALOG_LASTS: Final = timedelta(hours=1)
@@ -45,18 +49,35 @@ billing_table: Final = sa.Table(
 class Provider:
     """The dealing side of the endpoint; knows bodies and orders, nothing of HTTP."""
 
-    def __init__(self, audit: Audit, shop: Shop, delivery: Callable[[str], Delivery | None]) -> None:
+    def __init__(self, audit: Audit, shop: Shop, seller: Seller | None = None) -> None:
         """Put the parts together.
 
         Args:
             audit: Records what is agreed.
             shop: Who we are.
-            delivery: What settlement found of an order, None before it has.
+            seller: Plans what is for sale when somebody searches; without it, somebody else puts offers on sale.
         """
-        self._audit, self._shop, self._delivery = audit, shop, delivery
+        self._audit, self._shop, self._seller = audit, shop, seller
+
+    def prepare(self, context: Context, message: Mapping[str, Any], at: datetime) -> Plan | None:
+        """What takes long and needs no transaction: planning, for a search. None where nothing is to be published."""
+        if context.action != "search" or self._seller is None:
+            return None
+        try:
+            return self._seller.plan(at, CODECS[context.dialect].wanted(dict(message)).end)
+        except Problem:
+            return None  # the answer says what is wrong with the search
+        except Exception:  # whatever keeps us from planning, what is on sale already can still be found
+            logger.exception("planning for a search failed; what was on sale before stays so")
+            return None
 
     def answer(
-        self, connection: sa.Connection, context: Context, message: Mapping[str, Any], at: datetime
+        self,
+        connection: sa.Connection,
+        context: Context,
+        message: Mapping[str, Any],
+        at: datetime,
+        plan: Plan | None = None,
     ) -> dict[str, Any]:
         """Act on a message and say what its callback carries; on a no, nothing of it is kept.
 
@@ -65,6 +86,7 @@ class Provider:
             context: Of the message.
             message: Its body.
             at: Now.
+            plan: From `prepare`.
 
         Returns:
             The callback without its context: `{"message": ...}` or `{"error": ...}`.
@@ -72,6 +94,8 @@ class Provider:
         codec = CODECS[context.dialect]
         try:
             with connection.begin_nested():
+                if plan is not None and self._seller is not None:
+                    self._seller.publish(connection, plan, at)
                 return {"message": self._act(connection, codec, context, dict(message), at)}
         except Problem as problem:
             return {"error": codec.error(problem)}
@@ -186,9 +210,7 @@ class Provider:
         return {"feedback_ack": True, "rating_ack": True}
 
     def _sold(self, connection: sa.Connection, order: FlexOrder) -> Sold:
-        query = sa.select(flexibility.offer_table.c.cluster_id)
-        cluster = connection.execute(query.where(flexibility.offer_table.c.offer_id == order.offer_id)).scalar_one()
-        return Sold(order, cluster, _billing(connection, order.order_id), self._delivery(order.order_id))
+        return Sold(order, order.cluster_id, _billing(connection, order.order_id), None)
 
 
 def _fits(offer: Offer, wanted: Wanted) -> bool:

@@ -16,6 +16,7 @@ from server.beckn.inbox import Inbox
 from server.beckn.provider import VERBS
 from server.beckn.registry import Registry
 from server.beckn.signing import BadSignature, read, verify
+from server.beckn.subscription import Subscription
 from server.beckn.wire import ACK, Code, Kind, Problem, nack, parse
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,25 @@ class Terms(NamedTuple):
 class Endpoint:
     """Takes messages, and keeps acting on them and calling back while it runs."""
 
-    def __init__(self, inbox: Inbox, caller: Caller, terms: Terms, clock: Callable[[], datetime]) -> None:
-        """Put the parts together."""
+    def __init__(
+        self,
+        inbox: Inbox,
+        caller: Caller,
+        terms: Terms,
+        clock: Callable[[], datetime],
+        subscription: Subscription | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            inbox: Holds messages and callbacks.
+            caller: Sends the callbacks.
+            terms: On which messages are taken.
+            clock: The present instant, UTC.
+            subscription: Answers the registry's challenge; without it nobody's is answered.
+        """
         self._inbox, self._caller, self._terms, self._clock = inbox, caller, terms, clock
+        self._subscription = subscription
         self._news = asyncio.Event()
 
     @property
@@ -52,6 +69,8 @@ class Endpoint:
         router = APIRouter(tags=["beckn"])
         for verb in VERBS:
             router.add_api_route(f"/{verb}", self._route(verb), methods=["POST"], name=f"beckn {verb}")
+        if self._subscription is not None:
+            router.add_api_route("/on_subscribe", self.subscribed, methods=["POST"], name="beckn on_subscribe")
         return router
 
     @contextlib.asynccontextmanager
@@ -86,14 +105,34 @@ class Endpoint:
             problem = Problem(Kind.POLICY, Code.INVALID_REQUEST, str(refusal), "context.bap_uri")
             return JSONResponse(nack(problem), 400)
         except _Unbelieved as refusal:
-            problem = Problem(Kind.POLICY, Code.INVALID_REQUEST, str(refusal))
-            challenge = f'Signature realm="{self._terms.bpp_id}",headers="(created) (expires) digest"'
-            return JSONResponse(nack(problem), 401, headers={refusal.challenge: challenge})
+            return self._unbelieved(str(refusal), refusal.challenge)
         except Exception:  # a buyer gets an answer of the agreed shape, the log has the traceback
             logger.exception("a %s could not be taken", verb)
             return JSONResponse(nack(Problem(Kind.CORE, Code.BUSINESS, "it could not be taken; send it again")), 500)
         self._news.set()
         return JSONResponse(ACK)
+
+    async def subscribed(self, request: Request) -> JSONResponse:
+        """Answer the registry's challenge."""
+        assert self._subscription is not None
+        try:
+            raw = await _body(request)
+            challenge = parse(raw).get("challenge")
+            if not isinstance(challenge, str):
+                raise Problem(Kind.SCHEMA, Code.INVALID_REQUEST, "challenge: it must be a text", "challenge")
+            now = int(self._clock().timestamp())
+            answer = self._subscription.answer(request.headers.get("authorization", ""), raw, challenge, now)
+        except Problem as problem:
+            return JSONResponse(nack(problem), 400)
+        except BadSignature as refusal:
+            return self._unbelieved(str(refusal), "WWW-Authenticate")
+        except ValueError as error:
+            return JSONResponse(nack(Problem(Kind.SCHEMA, Code.INVALID_REQUEST, str(error), "challenge")), 400)
+        return JSONResponse({"answer": answer})
+
+    def _unbelieved(self, text: str, challenge: str) -> JSONResponse:
+        asked = f'Signature realm="{self._terms.bpp_id}",headers="(created) (expires) digest"'
+        return JSONResponse(nack(Problem(Kind.POLICY, Code.INVALID_REQUEST, text)), 401, headers={challenge: asked})
 
     def _route(self, verb: str) -> Callable[[Request], object]:
         async def take(request: Request) -> JSONResponse:

@@ -1,0 +1,208 @@
+"""What a plan puts on sale, and that no later plan takes it back, sells it twice or runs it twice."""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines.greedy import Reserved, Weights, schedule
+from data.jobs import JobSpec
+from data.schedule import CarbonPoint, FlexOffer, PricePoint
+from data.synthetic import generate
+from data.workloads import SAMPLE_DAY, workloads
+from dispatch.audit import Audit
+from dispatch.flexibility import GATE_CLOSURE, cancel, confirm, on_sale, quote
+from dispatch.outlook import TableOutlook, synthetic
+from dispatch.selling import Seller, Terms, offers_of
+from dispatch.store import Store
+
+NOON = datetime(2024, 6, 16, 12, 0, tzinfo=UTC)
+HALF = timedelta(minutes=30)
+
+
+def flat(start, periods):
+    """Dear until three in the afternoon, cheap then, dear again at night: 100, 20 and 60 GBP/MWh."""
+    times = [start + i * HALF for i in range(periods)]
+    price = {at: 100.0 if at < NOON + 3 * HALF * 2 else 20.0 if at < NOON + 8 * HALF * 2 else 60.0 for at in times}
+    prices = [
+        PricePoint(timestamp=at, system_buy_price_gbp_per_mwh=price[at], system_sell_price_gbp_per_mwh=price[at])
+        for at in times
+    ]
+    return prices, [CarbonPoint(timestamp=at, carbon_intensity_g_per_kwh=100.0) for at in times]
+
+
+def job(name="a", power_kw=1000.0, hours=2.0, **more):
+    terms = {"max_deferral_hours": 18.0, "priority": 5, "sla_penalty_per_hour": 25.0, "workload_type": "training"}
+    known = {"arrival_time": NOON, "deadline": NOON + timedelta(hours=20), "cluster_id": "hpc-1", **terms, **more}
+    return JobSpec(job_id=name, power_kw=power_kw, duration_hours=hours, **known)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'state.db'}")
+    yield store
+    store.close()
+
+
+def seller_of(store, jobs, **changes):
+    return Seller(store, Audit(store), lambda at: jobs, flat, Weights(0.0, 1.0, **changes))
+
+
+def order(store, offer_id, power_kw=None, at=NOON, name="order"):
+    with store.writing() as connection:
+        quote(connection, Audit(store), name, "buyer", "deal", offer_id, power_kw, at)
+        return confirm(connection, Audit(store), name, at)
+
+
+def test_a_job_is_planned_where_it_is_cheap_and_sold_for_what_moving_costs(store):
+    (offer,) = seller_of(store, [job()]).put_on_sale(NOON)
+    assert (offer.offer_id, offer.power_kw) == ("flex-a", 1000.0)
+    assert (offer.start, offer.end) == (NOON + timedelta(hours=3), NOON + timedelta(hours=5))
+    assert offer.price_gbp_per_mwh == 0.0  # it can run two hours later at the same price
+    assert offer.expires_at == offer.start - GATE_CLOSURE
+    (dearer,) = seller_of(store, [job(hours=4.0)]).put_on_sale(NOON)
+    assert dearer.price_gbp_per_mwh == 30.0  # one hour at 20 is left and then the night at 60: 50 instead of 20
+
+
+def test_planning_again_writes_nothing_where_nothing_changed(store):
+    seller = seller_of(store, [job(), job("b", 500.0)])
+    first = seller.put_on_sale(NOON)
+    assert seller.put_on_sale(NOON + timedelta(minutes=1), NOON + timedelta(hours=1)) == first
+    assert [entry.kind for entry in Audit(store).entries()] == ["offers_published"]
+
+
+def test_what_is_sold_is_not_sold_again_not_run_and_its_place_is_not_taken(store):
+    jobs = [job(), job("b", 600.0)]
+    seller = seller_of(store, jobs, max_power_kw=1600.0)
+    seller.put_on_sale(NOON)
+    sold = order(store, "flex-a", 400.0)
+    later = NOON + timedelta(minutes=5)
+    offers = {offer.offer_id: offer for offer in seller.put_on_sale(later)}
+    assert offers["flex-a"].power_kw == 600.0  # the rest of the same offer, in the same window
+    assert (offers["flex-a"].start, offers["flex-a"].end) == (sold.start, sold.end)
+    plan = seller.plan(later)
+    (moved,) = [row for row in plan.schedule.scheduled_jobs if row.job_id == "a"]
+    assert moved.start_time >= sold.end or moved.end_time <= sold.start
+    drawn = sum(r.power_kw for r in plan.schedule.scheduled_jobs if r.start_time < sold.end and sold.start < r.end_time)
+    assert drawn <= 1600.0 - 1000.0
+
+
+def test_a_cancelled_order_frees_its_job_for_the_next_plan(store):
+    seller = seller_of(store, [job()])
+    before = seller.put_on_sale(NOON)
+    order(store, "flex-a")
+    assert seller.put_on_sale(NOON) == []
+    with store.writing() as connection:
+        cancel(connection, Audit(store), "order", NOON)
+    assert seller.put_on_sale(NOON) == before
+
+
+def test_a_plan_made_before_a_sale_is_not_published_after_it(store):
+    seller = seller_of(store, [job()])
+    seller.put_on_sale(NOON)
+    stale = seller.plan(NOON)
+    order(store, "flex-a")
+    with store.writing() as connection:
+        seller.publish(connection, stale, NOON)
+        assert on_sale(connection, NOON) == []
+
+
+def test_a_job_whose_planned_start_has_passed_runs_and_is_not_planned_again(store):
+    seller = seller_of(store, [job(max_deferral_hours=20.0, deadline=NOON + timedelta(hours=30))])
+    (offer,) = seller.put_on_sale(NOON)
+    running = offer.start + timedelta(minutes=10)
+    plan = seller.plan(running)
+    assert plan.schedule.scheduled_jobs == []
+    assert plan.bound.begun == (Reserved("a", 1000.0, offer.start, offer.end),)
+    assert seller_of(store, []).plan(offer.end + timedelta(days=1)).bound.begun != ()  # another process remembers
+
+
+def test_a_sold_job_runs_once_after_its_window_and_is_never_offered_again(store):
+    jobs = [job(max_deferral_hours=20.0, deadline=NOON + timedelta(hours=30))]
+    seller = seller_of(store, jobs)
+    (offer,) = seller.put_on_sale(NOON)
+    order(store, "flex-a")
+    seller.put_on_sale(NOON)
+    (moved,) = seller.plan(offer.start + timedelta(minutes=1)).schedule.scheduled_jobs
+    assert moved.start_time >= offer.end
+    assert seller.put_on_sale(moved.start_time - timedelta(hours=2)) == []
+    assert seller.plan(moved.start_time + timedelta(minutes=1)).schedule.scheduled_jobs == []
+
+
+def test_what_leaves_no_time_or_cannot_be_in_time_is_not_offered(store):
+    assert seller_of(store, [job(deadline=NOON + timedelta(hours=2))]).put_on_sale(NOON + timedelta(minutes=30)) == []
+    late = FlexOffer(
+        offer_id="flex-x",
+        cluster_id="c",
+        power_kw=1.23456,
+        duration_hours=1.0,
+        earliest_start=NOON + timedelta(hours=1),
+        latest_end=NOON + timedelta(hours=2),
+        price_gbp_per_mwh=10.001,
+        carbon_intensity_cap_g_per_kwh=1.0,
+    )
+    assert offers_of([late], NOON) == []
+    (offer,) = offers_of([late], NOON - timedelta(seconds=1), Terms("3_of_5", "imbalance", 5.0))
+    assert (offer.power_kw, offer.price_gbp_per_mwh) == (1.234, 10.01)
+    assert (offer.baseline, offer.payment) == ("3_of_5", "imbalance")
+    (dearer,) = offers_of([late], NOON - timedelta(seconds=1), Terms(least_gbp_per_mwh=150.0))
+    assert dearer.price_gbp_per_mwh == 150.0
+
+
+def test_a_plan_reaches_as_far_as_somebody_asked_and_no_further_than_a_week(store):
+    asked = []
+
+    def outlook(start, periods):
+        asked.append(periods)
+        return flat(start, periods)
+
+    seller = Seller(store, Audit(store), lambda at: [], outlook)
+    for hours in (1, 60, 2, 2000):
+        seller.plan(NOON, NOON + timedelta(hours=hours))
+    assert asked == [96, 120, 120, 336]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.floats(100.0, 900.0), st.integers(1, 8), st.integers(0, 6)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 9), st.floats(10.0, 900.0), st.integers(0, 20), st.integers(1, 8)), max_size=4),
+)
+def test_no_plan_draws_reserved_power_or_runs_a_barred_job(rows, taken):
+    prices, carbon = flat(NOON, 60)
+    jobs = [job(f"{i}", kw, half / 2, priority=p) for i, (kw, half, p) in enumerate(rows)]
+    reserved = [Reserved(f"{i}", kw, NOON + a * HALF, NOON + (a + n) * HALF) for i, kw, a, n in taken]
+    plan = schedule(jobs, prices, carbon, Weights(0.0, 1.0, 1000.0), reserved)
+    for point in prices:
+        at = point.timestamp
+        drawn = sum(r.power_kw for r in plan.scheduled_jobs if r.start_time <= at < r.end_time)
+        kept = sum(r.power_kw for r in reserved if r.start <= at < r.end)
+        assert drawn <= max(1000.0 - kept, 0.0) + 1e-6
+    windows = [(r.job_id, r.start, r.end) for r in reserved]
+    for row in plan.scheduled_jobs:
+        assert not any(row.job_id == i and row.start_time < end and start < row.end_time for i, start, end in windows)
+    assert not {f"flex-{i}" for i, _, _ in windows} & {offer.offer_id for offer in plan.flex_offers}
+
+
+def test_the_sample_day_comes_every_day_under_names_of_its_own():
+    today = workloads(None, SAMPLE_DAY + timedelta(hours=7))
+    tomorrow = workloads(None, SAMPLE_DAY + timedelta(hours=31))
+    assert len({one.job_id for one in today}) == len(today) == 3 * 94
+    assert {one.job_id for one in today} & {one.job_id for one in tomorrow}
+    by_name = {one.job_id: one for one in tomorrow}
+    assert all(by_name[one.job_id] == one for one in today if one.job_id in by_name)
+
+
+def test_outlooks_cover_what_is_asked_and_a_table_that_is_too_old_is_refused():
+    prices, carbon = synthetic(NOON, 96)
+    assert [point.timestamp for point in prices] == [NOON + i * HALF for i in range(96)]
+    assert [point.timestamp for point in carbon] == [point.timestamp for point in prices]
+    assert synthetic(NOON + HALF, 2)[0] == prices[1:3]
+    table = generate("2024-06-01", "2024-06-16")
+    outlook = TableOutlook(table)
+    expected, _ = outlook(NOON, 96)
+    week_before = table["day_ahead_price_gbp_per_mwh"].loc[pd.Timestamp(NOON) - pd.Timedelta(days=7)]
+    assert expected[0].system_buy_price_gbp_per_mwh == week_before
+    with pytest.raises(ValueError, match="renew it"):
+        outlook(NOON + timedelta(weeks=8), 2)

@@ -6,11 +6,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy loads
 
 import typer
 
-from commands import audit
+from commands import audit, token
 from commands.beckn import beckn
 
 app = typer.Typer(help="Run and examine a GridPilot site.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(audit.app, name="audit")
+app.add_typer(token.app, name="token")
 app.command()(beckn)
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import uvicorn
 from omegaconf import DictConfig
 
 from server.address import check_loopback
-from server.app import create_app
+from server.app import Edge, create_app
 from server.dispatcher import Dispatcher
+from server.logs import write_logs
+from server.settings import Settings
 
 logger = logging.getLogger("serve")
 
@@ -20,8 +22,11 @@ logger = logging.getLogger("serve")
 @hydra.main(version_base="1.3", config_path="conf", config_name="serve")
 def main(cfg: DictConfig) -> None:
     """Load a bundle, decide once, answer until stopped."""
+    write_logs(as_json=not sys.stderr.isatty())
     try:
-        check_loopback(cfg.host)
+        settings = Settings.from_environment()
+        if not settings.tokens:
+            check_loopback(cfg.host)
         dispatcher = Dispatcher.guarded(cfg.bundle)
     except (FileNotFoundError, ValueError) as error:
         logger.error("%s", error)
@@ -29,7 +34,17 @@ def main(cfg: DictConfig) -> None:
     name = dispatcher.policy_name
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)
     logger.info("what to send: http://%s:%d/docs   stop: Ctrl-C", cfg.host, cfg.port)
-    uvicorn.run(create_app(dispatcher), host=cfg.host, port=cfg.port, log_config=None, access_log=False)
+    edge = Edge(settings.tokens, any_host=False, requests_per_second=cfg.requests_per_second)
+    uvicorn.run(
+        create_app(dispatcher, edge=edge),
+        host=cfg.host,
+        port=cfg.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=cfg.stop_within_s,
+    )
+    dispatcher.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`python main.py beckn`: sell the site's flexibility on a Beckn network."""
 
-import ipaddress
 import logging
 from typing import Annotated
 
@@ -21,6 +20,7 @@ def beckn(
 
     from dispatch.audit import Audit
     from dispatch.store import Store
+    from server.address import is_loopback
     from server.beckn.app import create_bpp
     from server.beckn.settings import BppSettings
     from server.settings import Settings
@@ -30,7 +30,7 @@ def beckn(
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with told(ValueError, OSError, DatabaseError):
         bpp, common = BppSettings.from_environment(), Settings.from_environment()
-        if bpp.registry_url is None and not _is_own(host):
+        if bpp.registry_url is None and not is_loopback(host):
             raise ValueError(
                 f"host is {host!r} and BPP_REGISTRY_URL is not set: anybody could order in any buyer's name; "
                 "set it, or listen on 127.0.0.1"
@@ -39,10 +39,3 @@ def beckn(
         app = create_bpp(bpp, store, Audit(store, common.signing_key), f"http://{host}:{port}")
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)
     store.close()
-
-
-def _is_own(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -4,20 +4,25 @@ import ipaddress
 import socket
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def check_loopback(host: str) -> None:
     """Refuse an address that other machines can reach.
 
     Raises:
         ValueError: It is not one of this machine's own.
     """
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not is_loopback(host):
         raise ValueError(
             f"host is {host!r}; only this machine's own addresses (127.0.0.1, ::1, localhost) are served, because "
-            "callers are not authenticated yet and anybody who reaches the port could move the battery"
+            "callers cannot be told apart and anybody who reaches the port could move the battery; the dispatcher "
+            "(serve.py) serves others once GRIDPILOT_TOKENS says who may ask"
         )
 
 

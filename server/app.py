@@ -1,24 +1,28 @@
 """The HTTP face of the live dispatcher: a factory and thin routes."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, NamedTuple
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException as AnyHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi.security import HTTPBearer
 
+from server.access import Guard
+from server.body_limit import BodyLimit
 from server.dispatcher import Dispatcher
-from server.schemas import DispatchOrder, DispatchPlan, Health, Problem, Refusal, example, meaning
+from server.docs_page import add_docs_page
+from server.metrics import CONTENT_TYPE, Metrics
+from server.rate_limit import RateLimit
+from server.refusal import add_handlers
+from server.request_log import RequestLog
+from server.schemas import DispatchOrder, DispatchPlan, Health, Problem, Refusal, example
+from server.section import Section
+from server.tokens import Token
 
 logger = logging.getLogger(__name__)
 
 MOST_BODY_BYTES: Final = 512 * 1024  # sixteen days of every series at full precision fit
-MOST_PROBLEMS: Final = 10
-MOST_SHOWN: Final = 60  # characters of a wrong value that are repeated to the caller
 
 ABOUT: Final = """
 Decides what a battery does in the current half-hour of the Great Britain market, or in the current half of it.
@@ -29,18 +33,53 @@ Decides what a battery does in the current half-hour of the Great Britain market
 
 Powers are kW at the grid connection, charging positive. Prices are GBP/MWh. Times are UTC.
 """
+EVERYWHERE: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Refusal, "description": "No token that is known here."},
+    403: {"model": Refusal, "description": "The token does not allow this."},
+    429: {"model": Refusal, "description": "Too many requests from this address."},
+}
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "The order cannot be decided on; every problem says what to do."},
 }
 
 
-def create_app(dispatcher: Dispatcher) -> FastAPI:
-    """Put a dispatcher behind HTTP; it decides once at start, so that no caller waits for compilation."""
+class Edge(NamedTuple):
+    """Who is let in, and how often.
+
+    Attributes:
+        tokens: Those that are known; without any everybody is let in.
+        any_host: Without tokens, also under other host names than this machine's own.
+        requests_per_second: From one address.
+    """
+
+    tokens: tuple[Token, ...] = ()
+    any_host: bool = True
+    requests_per_second: float = 1000.0
+
+
+OPEN: Final = Edge()
+
+
+def create_app(
+    dispatcher: Dispatcher,
+    sections: Sequence[Section] = (),
+    edge: Edge = OPEN,
+    metrics: Metrics | None = None,
+) -> FastAPI:
+    """Put a dispatcher behind HTTP; it decides once at start, so that no caller waits for compilation.
+
+    Args:
+        dispatcher: What decides.
+        sections: Further parts of the service.
+        edge: Who is let in.
+        metrics: What is counted; sections may share it.
+    """
     ready = False
+    counted = metrics or Metrics()
 
     @asynccontextmanager
-    async def warm_up(app: FastAPI) -> AsyncIterator[None]:
+    async def run(app: FastAPI) -> AsyncIterator[None]:
         nonlocal ready
         try:
             order = DispatchOrder.model_validate(example())
@@ -48,13 +87,30 @@ def create_app(dispatcher: Dispatcher) -> FastAPI:
             ready = decision.rung == dispatcher.rungs[0].name
         except Exception:
             logger.exception("the first decision failed: the server is alive but not ready")
-        yield
+        async with AsyncExitStack() as stack:
+            for section in sections:
+                await stack.enter_async_context(section.running())
+            yield
+        logger.info("stopped")
 
-    app = FastAPI(title="GridPilot dispatcher", version="1", description=ABOUT, lifespan=warm_up)
+    app = FastAPI(
+        title="GridPilot dispatcher",
+        version="1",
+        description=ABOUT,
+        lifespan=run,
+        docs_url=None,
+        redoc_url=None,
+        responses=EVERYWHERE,
+        dependencies=[Depends(HTTPBearer(auto_error=False, description="A token; none is asked for on loopback."))],
+    )
+    add_handlers(app)
+    add_docs_page(app)
     app.add_middleware(BodyLimit, most_bytes=MOST_BODY_BYTES)
-    app.add_exception_handler(RequestValidationError, _refuse_shape)
-    app.add_exception_handler(AnyHTTPException, _refuse_http)
-    app.add_exception_handler(Exception, _admit)
+    app.add_middleware(Guard, tokens=edge.tokens, any_host=edge.any_host)
+    app.add_middleware(RateLimit, per_second=edge.requests_per_second)
+    app.add_middleware(RequestLog, metrics=counted)  # added last, so the outermost
+    for section in sections:
+        app.include_router(section.router)
 
     # A decision takes about 5 ms of one core. On the event loop its 99th percentile is lower than in a thread pool,
     # and no lock is needed.
@@ -65,6 +121,7 @@ def create_app(dispatcher: Dispatcher) -> FastAPI:
             decision = dispatcher.decide(*order.to_domain())
         except ValueError as error:
             raise HTTPException(422, [Problem(field="market", message=str(error)).model_dump()]) from error
+        counted.decided(decision.rung)
         return DispatchPlan.from_domain(decision, dispatcher.policy_name)
 
     @app.get("/health/live", tags=["health"])
@@ -80,76 +137,8 @@ def create_app(dispatcher: Dispatcher) -> FastAPI:
             raise HTTPException(503, [Problem(field="policy", message=message).model_dump()])
         return Health(status="ready")
 
+    @app.get("/metrics", include_in_schema=False)
+    def read_metrics() -> Response:
+        return Response(counted.text(), media_type=CONTENT_TYPE)
+
     return app
-
-
-class BodyLimit:
-    """Refuses a body above a size before anything reads it as JSON."""
-
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
-        """Wrap an application."""
-        self._app, self._most_bytes = app, most_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Collect the body up to the limit, then hand it on as one message."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._most_bytes:
-                text = f"the body is larger than {self._most_bytes} bytes; send at most 16 days of history"
-                await _refusal(413, [Problem(field="body", message=text)])(scope, receive, send)
-                return
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-        async def replay() -> Message:
-            return whole.pop() if whole else await receive()
-
-        await self._app(scope, replay, send)
-
-
-async def _refuse_shape(request: Request, error: Exception) -> JSONResponse:
-    """Say for each wrong field what came and what the field is."""
-    assert isinstance(error, RequestValidationError)
-    problems = []
-    for wrong in error.errors()[:MOST_PROBLEMS]:
-        path = [str(part) for part in wrong["loc"] if part != "body"]
-        if wrong["type"] == "json_invalid":
-            problems.append(
-                Problem(field="body", message=f"not JSON at character {path[0]}: {wrong['ctx']['error']}; correct it")
-            )
-            continue
-        came = ascii(wrong.get("input"))
-        came = came if len(came) <= MOST_SHOWN else came[:MOST_SHOWN] + "..."
-        text = f"{wrong['msg']}; {came} came. {meaning(path)}".strip()
-        if not path:
-            text = f"{text} Send a JSON object as application/json; /docs shows one."
-        problems.append(Problem(field=ascii(".".join(path))[1:-1] or "body", message=text))
-    return _refusal(422, problems)
-
-
-async def _refuse_http(request: Request, error: Exception) -> JSONResponse:
-    """Give every refusal the same shape."""
-    assert isinstance(error, AnyHTTPException)
-    problems: Any = error.detail
-    if isinstance(problems, str):
-        path = ascii(request.url.path)[1:-1]
-        text = f"{problems}: {request.method} {path}; /docs lists what can be asked"
-        problems = [Problem(field="request", message=text).model_dump()]
-    return JSONResponse({"detail": problems}, error.status_code, headers=error.headers)
-
-
-async def _admit(request: Request, error: Exception) -> JSONResponse:
-    """An error of ours: the log has the traceback, the caller a safe thing to do."""
-    text = "the server failed to decide; keep the battery at rest and see the server's log"
-    return _refusal(500, [Problem(field="server", message=text)])
-
-
-def _refusal(status: int, problems: list[Problem]) -> JSONResponse:
-    return JSONResponse(Refusal(detail=problems).model_dump(), status)

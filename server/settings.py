@@ -4,14 +4,16 @@ The rest (bundle, host, port, limits, how often jobs run) is policy and stands i
 """
 
 import os
+import re
 from typing import Annotated, Any, Final, Self
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from dispatch.store import KINDS
+from server.tokens import Token
 
 PREFIX: Final = "GRIDPILOT_"
 FOLDER_VARIABLE: Final = "CREDENTIALS_DIRECTORY"  # systemd's name for it
@@ -47,6 +49,16 @@ class Settings(BaseSettings):
     audit_key: Annotated[SecretStr, AfterValidator(_signing_key)] | None = Field(
         None, description="Ed25519 key that signs the audit log's checkpoints; without it there are none."
     )
+    tokens: tuple[Token, ...] = Field(
+        (), description="Who may ask for what, as a JSON list; without any, only this machine itself is answered."
+    )
+
+    @field_validator("tokens")
+    @classmethod
+    def _all_different(cls, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+        if len({token.sha256 for token in tokens}) < len(tokens):
+            raise ValueError("two tokens have the same hash; make each with: python main.py token new")
+        return tokens
 
     @classmethod
     def from_environment(cls, **given: Any) -> Self:
@@ -58,12 +70,16 @@ class Settings(BaseSettings):
         Raises:
             ValueError: A value is not allowed; the message names the variable and never the value.
         """
-        known = {name: value for name, value in given.items() if value is not None}
+        known: dict[str, Any] = {"_secrets_dir": os.environ.get(FOLDER_VARIABLE)}
+        known |= {name: value for name, value in given.items() if value is not None}
         try:
-            return cls(**{"_secrets_dir": os.environ.get(FOLDER_VARIABLE)}, **known)
+            return cls(**known)
         except ValidationError as error:
-            wrong = [(str(e["loc"][0]).upper(), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-            raise ValueError("; ".join(f"{PREFIX}{name}: {text}" for name, text in wrong)) from None
+            wrong = [(_where(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+            raise ValueError("; ".join(f"{PREFIX}{where}: {text}" for where, text in wrong)) from None
+        except SettingsError as error:
+            name = re.findall(r'field "(\w+)"', str(error))
+            raise ValueError(f"{PREFIX}{name[0].upper() if name else '*'}: it is not JSON") from None
 
     @property
     def signing_key(self) -> Ed25519PrivateKey | None:
@@ -71,3 +87,8 @@ class Settings(BaseSettings):
         if self.audit_key is None:
             return None
         return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(self.audit_key.get_secret_value()))
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    name, *inside = location
+    return " ".join([str(name).upper(), *(f"[{part}]" for part in inside)])

@@ -38,6 +38,8 @@ CONFINED = {
     "alembic": {"dispatch"},
     "cryptography": {"dispatch", "server", "commands"},
     "typer": {"commands"},
+    "prometheus_client": {"server"},
+    "structlog": {"server"},
 }
 
 

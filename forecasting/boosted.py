@@ -178,19 +178,28 @@ class BoostedForecaster:
         known = Known(table, minute, decided, self.regimes)
         mean = np.asarray(TARGETS[self.column].level(known.asking(np.arange(LEADS))), dtype=np.float32)
         quantiles = np.repeat(mean[:, :, None], len(QUANTILES), axis=2)  # all that leads without a model need
-        for model in self.models[max(fitted)]:
-            for leads in _portions(np.array(model.leads), decided.size):
-                mean[:, leads], quantiles[:, leads] = self._at_leads(known.asking(leads), model)
+        models = self.models[max(fitted)]
+        for leads in _portions(np.array([lead for model in models for lead in model.leads]), decided.size):
+            inputs = matrix(TARGETS[self.column].features, known.asking(leads))
+            for model in models:
+                here = np.isin(leads, model.leads)
+                if here.any():
+                    at = leads[here]
+                    mean[:, at], quantiles[:, at] = self._at_leads(known.asking(at), model, inputs[:, here])
         return Forecast(mean, quantiles)
 
-    def _at_leads(self, k: Known, model: LeadModel) -> tuple[Array, Array]:
-        """Mean (m, L) and quantiles (m, L, 7) in the column's unit; a value that is public already is certain."""
+    def _at_leads(self, k: Known, model: LeadModel, inputs: NDArray[np.float32]) -> tuple[Array, Array]:
+        """Mean (m, L) and quantiles (m, L, 7) in the column's unit; a value that is public already is certain.
+
+        Args:
+            k: What is known, asking about leads of the model.
+            model: The model.
+            inputs: Its features, shape (m, L, features).
+        """
         target = TARGETS[self.column]
-        inputs = matrix(target.features, k).reshape(-1, len(target.features))
-        shape = (k.rows.size, k.leads.size)
         level, scale = target.level(k), target.scale(k)
         share = np.where(k.leads >= FAR_LEAD, target.far_share, 1.0)
-        expected = model.forest.predict(inputs).reshape(*shape, -1)
+        expected = model.forest.predict(inputs.reshape(-1, inputs.shape[2])).reshape(*inputs.shape[:2], -1)
         mean = level + scale * share * expected[:, :, 0]
         spread = expected[:, :, 1:] + model.corrections[np.searchsorted(model.leads, k.leads)]
         quantiles = np.sort(level[:, :, None] + scale[:, :, None] * spread, axis=2)
@@ -243,7 +252,7 @@ class BoostedForecaster:
 
 def _portions(leads: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
     """One lead at a time over a long table, to save memory; all at once for few decisions, to save calls."""
-    return np.array_split(leads, leads.size if rows > FEW_ROWS else 1)
+    return np.array_split(leads, leads.size if rows > FEW_ROWS else 1) if leads.size else []
 
 
 def _prefix(minute: int, lead: int) -> str:

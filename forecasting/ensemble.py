@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 LEAD_EDGES: Final = (0, 2, 6, 12, 24, LEADS)  # weights are shared between two edges
 LEARNT: Final = "ensemble.json"
 MEMBER: Final = "member_"
+SMALLEST_SHARE: Final = 0.02  # smaller ones go to the others: they move no forecast and cost as much as large ones
 MOST_SAMPLES: Final = 40_000  # forecasts a group's weights are learnt from: more change the third digit
 
 
@@ -86,8 +87,10 @@ class EnsembleForecaster(NamedTuple):
         for (low, high), row in zip(pairwise(LEAD_EDGES), weights, strict=True):
             shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(members, row, strict=True))
             logger.info("ensemble of %s, leads %d to %d: %s", column, low, high - 1, shares)
+        used = np.flatnonzero(weights.any(axis=0)).tolist()  # who has no share is neither fitted again nor asked
+        weights, fitted = weights[:, used], [fitted[i] for i in used]
         if refit:
-            fitted = _fitted(members, table)
+            fitted = _fitted(dict(list(members.items())[i] for i in used), table)
         return cls(column, tuple(fitted), *(tuple(tuple(row) for row in each.tolist()) for each in (weights, offsets)))
 
     def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
@@ -141,7 +144,8 @@ def learnt_weights(forecasts: Sequence[Forecast], truth: NDArray[np.float64]) ->
         truth: What came, NaN where unknown or of no interest, shape (n, 48).
 
     Returns:
-        Shape (groups, members); equal shares where a group has nothing to learn from.
+        Shape (groups, members), no share below `SMALLEST_SHARE` but 0; equal shares where a group has nothing to
+        learn from.
     """
     weights = np.full((len(LEAD_EDGES) - 1, len(forecasts)), 1.0 / len(forecasts))
     for group, (low, high) in enumerate(pairwise(LEAD_EDGES)):
@@ -192,7 +196,7 @@ def _on_simplex(came: NDArray[np.float64], said: NDArray[np.float64]) -> NDArray
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
         options={"maxiter": 200, "ftol": 1e-9},
     )
-    weights = np.clip(found.x, 0.0, None)
+    weights = np.where(found.x < SMALLEST_SHARE, 0.0, found.x)
     return np.asarray(weights / weights.sum())
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data.calendar import local_hour, local_midnight_utc, settlement_date, settlement_period
 from data.schema import PERIODS_PER_DAY
 from forecasting import indicators
+from forecasting.days import by_day
 from forecasting.known import Array, Known, remembered
 
 DAY_AHEAD: Final = "day_ahead_price_gbp_per_mwh"
@@ -175,11 +176,9 @@ def _in_day(k: Known, statistic: int) -> Array:
 @remembered
 def _day_statistics(k: Known) -> tuple[Array, ...]:
     """Rank within the local day (0 to 1), and the distances to its mean, lowest and highest price, each (n,)."""
-    price = pd.Series(k.column(DAY_AHEAD))
-    days = price.groupby(_days(k)[: len(price)])
-    others = [days.transform(name) for name in ("mean", "min", "max")]
-    found = (days.rank(pct=True), *(price - other for other in others))
-    return tuple(each.to_numpy(dtype=np.float64) for each in found)
+    price = k.column(DAY_AHEAD)
+    starts = np.flatnonzero(np.diff(_days(k)[: price.size].astype(np.int64), prepend=-1))
+    return tuple(by_day(price, starts))
 
 
 # Day-ahead forecasts and how far off they have been.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from data.publication import known_rows
 from data.synthetic import generate
 from forecasting import indicators
+from forecasting.days import by_day
 from forecasting.features import DAY_AHEAD, FEATURES, IMBALANCE, SMALLEST_SCALE, WIND, WIND_FORECAST, matrix, scale
 from forecasting.known import Known
 from forecasting.regimes import Regimes
@@ -166,3 +167,17 @@ def test_regimes_are_found_on_train_survive_json_and_rise_with_volatility(table,
     means = [usual[labels == label].mean() for label in sorted(set(labels[np.isfinite(labels)]))]
     assert means[0] < means[-1]
     np.testing.assert_array_equal(regimes.labels(price[:500]), labels[:500])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    values=st.lists(st.sampled_from([np.nan, -1.0, 0.0, 2.0, 2.5, 70.0]), min_size=1, max_size=120),
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=6),
+)
+def test_where_a_price_stands_in_its_day_is_what_grouping_gives(values, lengths):
+    day = np.repeat(np.arange(len(lengths)), lengths)[: len(values)]
+    price = pd.Series(values[: day.size])
+    days = price.groupby(day)
+    expected = [days.rank(pct=True), *(price - days.transform(name) for name in ("mean", "min", "max"))]
+    starts = np.flatnonzero(np.diff(day, prepend=-1))
+    np.testing.assert_allclose(by_day(price.to_numpy(), starts), np.stack(expected), atol=1e-12)

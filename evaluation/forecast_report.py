@@ -37,8 +37,8 @@ FORECASTERS: Final = {
     "prophet": "a curve of seasons and holidays, moved by what it last missed",
     "lstm": "a neural network that reads two days and what is published of the next",
     "boosted": "gradient-boosted trees on published signals",
-    "ensemble": "the weighted mean of all others, calibrated; its weights and calibration come from validation, and "
-    "on validation itself from the other half of it",
+    "ensemble": "the weighted mean of all others, calibrated; each month's weights and calibration come from the 120 "
+    "days before it, those of either half of validation from the other half",
 }
 SIGNIFICANT: Final = 0.05
 

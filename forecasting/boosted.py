@@ -36,7 +36,7 @@ CALIBRATION_SHARE: Final = 0.2  # newest part of the rows, kept from the quantil
 CLIP: Final = 3.0  # usual sizes: beyond it the mean learns that it was a spike, not how high
 QUANTILE_CLIP: Final = 10.0
 MEAN_ROUNDS: Final = 300
-QUANTILE_ROUNDS: Final = 120
+QUANTILE_ROUNDS: Final = 300
 SETTINGS: Final[dict[str, Any]] = {
     "learning_rate": 0.03,
     "num_leaves": 31,
@@ -251,8 +251,8 @@ class BoostedForecaster:
 
 
 def _portions(leads: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    """One lead at a time over a long table, to save memory; all at once for few decisions, to save calls."""
-    return np.array_split(leads, leads.size if rows > FEW_ROWS else 1) if leads.size else []
+    """Two leads at a time over a long table, to save memory; all at once for few decisions, to save calls."""
+    return np.array_split(leads, -(-leads.size // 2) if rows > FEW_ROWS else 1) if leads.size else []
 
 
 def _prefix(minute: int, lead: int) -> str:

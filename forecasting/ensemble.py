@@ -29,6 +29,7 @@ LEAD_EDGES: Final = (0, 2, 6, 12, 24, LEADS)  # weights are shared between two e
 LEARNT: Final = "ensemble.json"
 MEMBER: Final = "member_"
 SMALLEST_SHARE: Final = 0.02  # smaller ones go to the others: they move no forecast and cost as much as large ones
+TAIL_DAYS: Final = 120
 MOST_SAMPLES: Final = 40_000  # forecasts a group's weights are learnt from: more change the third digit
 
 
@@ -52,7 +53,7 @@ class EnsembleForecaster(NamedTuple):
         cls,
         table: pd.DataFrame,
         members: Mapping[str, Callable[[pd.DataFrame], Forecaster]],
-        tail_days: int = 120,
+        tail_days: int = TAIL_DAYS,
         refit: bool = True,
     ) -> Self:
         """Fit the members without the tail, learn the weights on it, then fit the members on everything.

@@ -56,7 +56,11 @@ def matrix(features: tuple[Feature, ...], known: Known) -> NDArray[np.float32]:
     """Every feature of every decision and lead, shape (m, L, features)."""
     found = np.empty((known.rows.size, known.leads.size, len(features)), dtype=np.float32)
     for i, feature in enumerate(features):
-        found[:, :, i] = feature.values(known)
+        key = f"state {feature.name}"
+        values = known.memory[key] if key in known.memory else feature.values(known)
+        if values.shape[1] < known.leads.size:  # it is the same for whatever leads
+            known.memory[key] = values
+        found[:, :, i] = values
     return found
 
 

@@ -150,7 +150,7 @@ def test_corrected_quantiles_hold_on_fresh_draws_of_the_same_law(seed, n, bias):
     moved = corrections(rng.gamma(2.0, 3.0, n), forecasts, QUANTILES)
     fresh = rng.gamma(2.0, 3.0, 20_000)
     below = (fresh[:, None] <= forecasts[0] + moved).mean(axis=0)
-    np.testing.assert_allclose(below, QUANTILES, atol=4.5 * np.sqrt(0.25 / n))
+    np.testing.assert_allclose(below, QUANTILES, atol=6.0 * np.sqrt(0.25 / n))
 
 
 def test_calibration_without_outcomes_changes_nothing():

@@ -68,8 +68,13 @@ class Market(Protocol):
         """
         ...
 
-    def find(self, client_order_id: str) -> Mapping[str, Any] | None:
-        """The market's answer to an order it has, None where it has none of that id."""
+    def find(self, client_order_id: str, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The market's answer to an order it has, None where it has none of that id.
+
+        Args:
+            client_order_id: The order.
+            payload: What it said, for a market that tells what is in force and knows no ids.
+        """
         ...
 
 
@@ -89,9 +94,16 @@ class Order(NamedTuple):
 class Orders:
     """The journal of orders and what sends them."""
 
-    def __init__(self, store: Store, audit: Audit, market: Market) -> None:
-        """Put the parts together."""
-        self._store, self._audit, self._market = store, audit, market
+    def __init__(self, store: Store, audit: Audit, market: Market, replacing: bool = False) -> None:
+        """Put the parts together.
+
+        Args:
+            store: Keeps the journal.
+            audit: What became of each order is written there.
+            market: Where orders go.
+            replacing: Each order takes the place of the one before, so an old one is not sent once there is a newer.
+        """
+        self._store, self._audit, self._market, self._replacing = store, audit, market, replacing
 
     def place(
         self,
@@ -161,12 +173,15 @@ class Orders:
         order, before = self._claim(client_order_id, clock())
         if order is None or order.state is State.EXPIRED:
             return order
+        payload = json.loads(order.payload)
         try:
-            answer = self._market.find(client_order_id) if before is State.SENDING else None
+            answer = self._market.find(client_order_id, payload) if before is State.SENDING else None
             if answer is None:
                 if clock() >= order.closes_at:
                     return self._settle(order, State.EXPIRED, {"reason": "the market closed"}, clock())
-                answer = self._market.submit(client_order_id, json.loads(order.payload))
+                if self._replacing and self.newest(1)[0].written_at > order.written_at:
+                    return self._settle(order, State.EXPIRED, {"reason": "a newer order replaces it"}, clock())
+                answer = self._market.submit(client_order_id, payload)
         except Refused as refusal:
             return self._settle(order, State.REJECTED, {"reason": str(refusal)}, clock())
         except Exception as error:  # a market may fail in any way; the order stays open and is tried again

@@ -55,7 +55,7 @@ class Book:
             raise ConnectionError(deed)
         return {"status": "accepted"}
 
-    def find(self, client_order_id):
+    def find(self, client_order_id, payload):
         deed = self._behaviour.pop(0) if self._behaviour else "answer"
         if deed in ("fail after", "lose"):
             raise TimeoutError(deed)
@@ -162,7 +162,7 @@ class MarketServer:
 
             def do_GET(self):
                 with lock:
-                    answer = book.find(self.path.rsplit("/", 1)[1])
+                    answer = book.find(self.path.rsplit("/", 1)[1], None)
                 self._answer(404 if answer is None else 200, answer)
 
             def _answer(self, status, answer):
@@ -194,7 +194,7 @@ class Http:
     def submit(self, client_order_id, payload):
         request = urllib.request.Request(f"{url}/{client_order_id}", json.dumps(dict(payload)).encode(), method="PUT")
         return json.load(urllib.request.urlopen(request, timeout=5))
-    def find(self, client_order_id):
+    def find(self, client_order_id, payload):
         try:
             return json.load(urllib.request.urlopen(f"{url}/{client_order_id}", timeout=5))
         except urllib.error.HTTPError as error:

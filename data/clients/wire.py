@@ -11,7 +11,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Typ
 
 
 class AnswerError(ValueError):
-    """A host answered, but not with what its documentation says."""
+    """A host answered, but not with what its documentation says.
+
+    Attributes:
+        status: Of the answer, if it was not 200 or 201.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def in_utc(instant: datetime) -> datetime:
@@ -63,7 +71,8 @@ def json_of(response: httpx.Response) -> Any:
     """The parsed body of an answer of status 200 or 201; raises `AnswerError` otherwise."""
     where = f"{response.request.method} {response.url.host}{response.url.path}"
     if response.status_code not in (200, 201):
-        raise AnswerError(f"{where} answered {response.status_code}: {response.text[:200]!r}")
+        message = f"{where} answered {response.status_code}: {response.text[:200]!r}"
+        raise AnswerError(message, response.status_code)
     try:
         return json.loads(response.content)
     except ValueError as error:

@@ -8,12 +8,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy loads
 
 import hydra
 import uvicorn
+from hydra.utils import instantiate
 from omegaconf import DictConfig
+from sqlalchemy.exc import DatabaseError
 
+from dispatch.store import Store
 from server.address import check_loopback
-from server.app import Edge, create_app
 from server.dispatcher import Dispatcher
 from server.logs import write_logs
+from server.service import create_service
 from server.settings import Settings
 
 logger = logging.getLogger("serve")
@@ -27,24 +30,27 @@ def main(cfg: DictConfig) -> None:
         settings = Settings.from_environment()
         if not settings.tokens:
             check_loopback(cfg.host)
+        store = Store(settings.database_url.get_secret_value())
         dispatcher = Dispatcher.guarded(cfg.bundle)
-    except (FileNotFoundError, ValueError) as error:
+        app = create_service(dispatcher, store, settings, instantiate(cfg.operation))
+    except (OSError, ValueError, DatabaseError) as error:
         logger.error("%s", error)
         sys.exit(2)
     name = dispatcher.policy_name
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)
     logger.info("what to send: http://%s:%d/docs   stop: Ctrl-C", cfg.host, cfg.port)
-    edge = Edge(settings.tokens, any_host=False, requests_per_second=cfg.requests_per_second)
     uvicorn.run(
-        create_app(dispatcher, edge=edge),
+        app,
         host=cfg.host,
         port=cfg.port,
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=cfg.trusted_proxies,
         timeout_graceful_shutdown=cfg.stop_within_s,
     )
     dispatcher.close()
+    store.close()
 
 
 if __name__ == "__main__":

@@ -14,11 +14,16 @@ Reading = Callable[[], Mapping[str, float]]
 
 
 class Metrics:
-    """The figures of one application; two of them in a process do not mix."""
+    """The figures of one application; two of them in a process do not mix.
+
+    Attributes:
+        last_rung: How the last decision was made, None before the first.
+    """
 
     def __init__(self) -> None:
         """Begin at nothing."""
         self._registry = CollectorRegistry()
+        self.last_rung: str | None = None
         self._requests = Counter(
             "gridpilot_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
         )
@@ -40,6 +45,7 @@ class Metrics:
 
     def decided(self, rung: str) -> None:
         """Count a decision."""
+        self.last_rung = rung
         self._decisions.labels(rung).inc()
 
     def read(self, name: str, meaning: str, label: str, reading: Reading) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Self
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from dispatch.store import KINDS
@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     )
     tokens: tuple[Token, ...] = Field(
         (), description="Who may ask for what, as a JSON list; without any, only this machine itself is answered."
+    )
+
+    otlp_endpoint: HttpUrl | None = Field(
+        None, description="Where traces go by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; none otherwise."
     )
 
     @field_validator("tokens")

@@ -40,6 +40,8 @@ CONFINED = {
     "typer": {"commands"},
     "prometheus_client": {"server"},
     "structlog": {"server"},
+    "apscheduler": {"server"},
+    "opentelemetry": {"server"},
 }
 
 

@@ -1,0 +1,102 @@
+"""The dispatcher as an operator runs it: with a store, jobs, health and metrics around it."""
+
+from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import FastAPI
+
+from data.clients.endpoints import Endpoints
+from dispatch.audit import Audit
+from dispatch.orders import Orders
+from dispatch.store import Store
+from server.app import Edge, create_app
+from server.clock import Clock
+from server.dispatcher import Dispatcher
+from server.health import Part, Parts, Status, clock_part, jobs_part
+from server.jobs import Job, Jobs
+from server.metrics import Metrics
+from server.settings import Settings
+from server.system import system_section
+from server.tracing import trace
+from server.work import follow_data, market_part, orders_by_state, send_orders, sign_audit, store_part
+
+
+class Operation(NamedTuple):
+    """How the service is run.
+
+    Attributes:
+        requests_per_second: From one address.
+        health_every_s: How often its parts are looked at.
+        orders_every_s: How often due orders are sent.
+        checkpoint_every_s: How often the audit log is signed.
+        data_folder: Of the grid table that is kept up to date; nothing is fetched without it.
+        data_first: First settlement date of that table, YYYY-MM-DD.
+        data_every_s: How often something new is looked for.
+    """
+
+    requests_per_second: float = 200.0
+    health_every_s: float = 15.0
+    orders_every_s: float = 1.0
+    checkpoint_every_s: float = 3600.0
+    data_folder: str | None = None
+    data_first: str | None = None
+    data_every_s: float = 300.0
+
+
+def create_service(
+    dispatcher: Dispatcher, store: Store, settings: Settings, operation: Operation, orders: Orders | None = None
+) -> FastAPI:
+    """Put everything together.
+
+    Args:
+        dispatcher: What decides.
+        store: What is kept.
+        settings: Secrets and addresses.
+        operation: How it is run.
+        orders: What is sent to the market, if there is one.
+
+    Raises:
+        ValueError: A setting does not fit.
+    """
+    metrics, clock = Metrics(), Clock()
+    audit = Audit(store, settings.signing_key)
+    metrics.read("gridpilot_orders", "Orders to the market.", "state", orders_by_state(store))
+    parts = Parts(
+        {
+            "store": partial(store_part, store),
+            "policy": partial(_policy_part, dispatcher, metrics),
+            "market": partial(market_part, store, orders),
+            "jobs": lambda: jobs_part(jobs),
+            "clock": partial(clock_part, clock),
+        }
+    )
+    jobs = Jobs([*_jobs(operation, audit, settings, orders), _look(parts, operation)], clock)
+    edge = Edge(settings.tokens, any_host=False, requests_per_second=operation.requests_per_second)
+    app = create_app(dispatcher, [system_section(parts, jobs)], edge, metrics)
+    if settings.otlp_endpoint is not None:
+        trace(app, str(settings.otlp_endpoint))
+    return app
+
+
+def _jobs(operation: Operation, audit: Audit, settings: Settings, orders: Orders | None) -> list[Job]:
+    folder = None if operation.data_folder is None else Path(operation.data_folder)
+    first = None if operation.data_first is None else date.fromisoformat(operation.data_first)
+    return [
+        follow_data(folder, first, timedelta(seconds=operation.data_every_s), Endpoints.from_environment()),
+        send_orders(orders, timedelta(seconds=operation.orders_every_s)),
+        sign_audit(audit, timedelta(seconds=operation.checkpoint_every_s), settings.audit_key is not None),
+    ]
+
+
+def _look(parts: Parts, operation: Operation) -> Job:
+    return Job("health", "Look at every part of the service.", timedelta(seconds=operation.health_every_s), parts.look)
+
+
+def _policy_part(dispatcher: Dispatcher, metrics: Metrics) -> Part:
+    name = f"{dispatcher.policy_name.name} ({dispatcher.policy_name.kind})"
+    best = dispatcher.rungs[0].name
+    if metrics.last_rung not in (None, best):
+        return Part(Status.DEGRADED, f"the last decision came from {metrics.last_rung}, not from {name}; see its steps")
+    return Part(Status.OK, name)

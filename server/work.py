@@ -1,0 +1,101 @@
+"""The jobs themselves: each does with its parts what a person would otherwise do by hand."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from data.clients.endpoints import Endpoints
+from data.download import update
+from data.sources import ZONE
+from dispatch.audit import Audit
+from dispatch.orders import OPEN, Orders, order_table
+from dispatch.store import Store
+from server.health import Part, Status
+from server.jobs import Job
+
+LEAST_FREE_BYTES: Final = 500_000_000
+UNANSWERED_FOR: Final = timedelta(minutes=2)
+NO_MARKET: Final = "no market gateway is configured"
+NOBODY_SIGNS: Final = "set GRIDPILOT_AUDIT_KEY; python main.py audit key makes one"
+
+
+def follow_data(folder: Path | None, first: date | None, every: timedelta, urls: Endpoints) -> Job:
+    """Fetch what the sources have published since."""
+    about = "Fetch the newest published grid data, and what was restated."
+    if folder is None or first is None:
+        return Job("data", about, every, None, "set operation.data_folder and operation.data_first")
+
+    def work() -> str:
+        done = asyncio.run(update(folder, first, datetime.now(ZONE).date() + timedelta(days=1), urls))
+        if done.failed:
+            raise RuntimeError(f"{len(done.failed)} of {done.fetched} parts failed, the first: {done.failed[0]}")
+        return f"{done.fetched} parts fetched, {sum(done.restated.values())} values restated"
+
+    return Job("data", about, every, work)
+
+
+def sign_audit(audit: Audit, every: timedelta, signs: bool) -> Job:
+    """Sign the audit log as it stands."""
+    about = "Sign a checkpoint of the audit log."
+    if not signs:
+        return Job("checkpoint", about, every, None, NOBODY_SIGNS)
+
+    def work() -> str:
+        signed = audit.checkpoint(datetime.now(UTC))
+        return "nothing new" if signed is None else f"{signed.size} entries signed, root {signed.root_hash[:16]}"
+
+    return Job("checkpoint", about, every, work)
+
+
+def send_orders(orders: Orders | None, every: timedelta) -> Job:
+    """Send, look up or give up orders to the market."""
+    about = "Send due orders to the market."
+    if orders is None:
+        return Job("orders", about, every, None, NO_MARKET)
+    return Job("orders", about, every, lambda: f"{len(orders.send_due(_now))} orders dealt with")
+
+
+def store_part(store: Store) -> Part:
+    """Whether the database answers and has room."""
+    with store.reading() as connection:
+        connection.execute(sa.select(1))
+        kind = connection.dialect.name
+    path = store.engine.url.database
+    if kind != "sqlite" or not path:
+        return Part(Status.OK, f"{kind} answers")
+    free = shutil.disk_usage(Path(path).absolute().parent).free
+    if free < LEAST_FREE_BYTES:
+        return Part(Status.DEGRADED, f"only {free // 1_000_000} MB are free where the database is; make room")
+    return Part(Status.OK, f"sqlite answers, {free // 1_000_000_000} GB free")
+
+
+def market_part(store: Store, orders: Orders | None) -> Part:
+    """Whether the market answers what is sent to it."""
+    if orders is None:
+        return Part(Status.OFF, NO_MARKET)
+    query = sa.select(sa.func.count(), sa.func.min(order_table.c.written_at)).where(order_table.c.state.in_(OPEN))
+    with store.reading() as connection:
+        count, oldest = connection.execute(query).one()
+    if count and datetime.now(UTC) - oldest > UNANSWERED_FOR:
+        return Part(Status.DEGRADED, f"{count} orders wait for an answer, the oldest since {oldest:%Y-%m-%d %H:%M} UTC")
+    return Part(Status.OK, f"{count} orders under way")
+
+
+def orders_by_state(store: Store) -> Callable[[], Mapping[str, float]]:
+    """A reading for the metrics."""
+
+    def read() -> dict[str, float]:
+        query = sa.select(order_table.c.state, sa.func.count()).group_by(order_table.c.state)
+        with store.reading() as connection:
+            return {state: float(count) for state, count in connection.execute(query)}
+
+    return read
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -402,6 +402,12 @@ def _order(row: sa.Row[Any]) -> FlexOrder:
     return FlexOrder(**{**row._mapping, "state": OrderState(row.state)})
 
 
+def order_of(said: dict[str, Any]) -> FlexOrder:
+    """An order from what the audit log says of it."""
+    at = {name: datetime.fromisoformat(said[name]) for name in ("start", "end", "quoted_at", "changed_at")}
+    return FlexOrder(**{**said, **at, "state": OrderState(said["state"])})
+
+
 def _said(record: Offer | FlexOrder) -> dict[str, Any]:
     """Plain JSON of a record, instants as text."""
     return {

@@ -1,10 +1,12 @@
 """The Beckn provider as an application: everything put together from its settings."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -15,6 +17,7 @@ from starlette.exceptions import HTTPException
 from baselines.greedy import Weights
 from data.load import load
 from data.workloads import workloads
+from dispatch import books
 from dispatch.audit import Audit
 from dispatch.outlook import Outlook, TableOutlook, synthetic
 from dispatch.selling import Seller, Terms
@@ -32,6 +35,8 @@ from server.beckn.subscription import Subscription
 from server.beckn.wire import Code, Kind, Problem, nack
 
 logger = logging.getLogger(__name__)
+
+SETTLED_EVERY_S: Final = 60.0
 
 
 def create_bpp(settings: BppSettings, store: Store, audit: Audit, uri: str) -> FastAPI:
@@ -76,8 +81,11 @@ def create_bpp(settings: BppSettings, store: Store, audit: Audit, uri: str) -> F
             logger.info("%d offers are on sale", len(offers))
         except Exception:
             logger.exception("nothing could be planned at start; every search tries again")
+        keeper = asyncio.create_task(_keep_books(store, audit))
         async with endpoint.running():
             yield
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
         if registry is not None:
             await registry.close()
 
@@ -108,6 +116,7 @@ def seller_of(settings: BppSettings, store: Store, audit: Audit) -> Seller:
         outlook = TableOutlook(load(settings.grid_data))
     if settings.jobs_path is None:
         logger.warning("the jobs are the sample day: set COMPUTE_AGENT_JOBS_PATH to a file of your own")
+    books.checked_terms(settings.baseline, settings.payment)
     terms = Terms(settings.baseline, settings.payment, settings.least_price_gbp_per_mwh)
     return Seller(
         store,
@@ -122,6 +131,21 @@ def seller_of(settings: BppSettings, store: Store, audit: Audit) -> Seller:
 def now() -> datetime:
     """The present instant."""
     return datetime.now(UTC)
+
+
+async def _keep_books(store: Store, audit: Audit) -> None:
+    """Note again and again which orders are over, and settle them with the readings there are."""
+
+    def settle() -> None:
+        with store.writing() as connection:
+            books.settle(connection, audit, now(), again=False)
+
+    while True:
+        try:
+            await asyncio.to_thread(settle)
+        except Exception:  # for example a database that is away: tried again
+            logger.exception("settling failed")
+        await asyncio.sleep(SETTLED_EVERY_S)
 
 
 def _signing_key(settings: BppSettings) -> Ed25519PrivateKey:

@@ -66,17 +66,21 @@ class Shop(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What settlement found of an order.
+    """What settlement found of an order; amounts are decimals in text.
 
     Attributes:
-        status: `settled`, or `estimated` while readings are missing.
+        status: `settled`, `estimated`, `withheld` or `cancelled`; see `dispatch.settlement.Statement`.
         delivered_mwh: Energy turned down.
+        shortfall_mwh: What is missing of what was sold.
         payable_gbp: What it earns.
+        paid: Whether the buyer has paid that.
     """
 
     status: str
-    delivered_mwh: float
-    payable_gbp: float
+    delivered_mwh: str
+    shortfall_mwh: str
+    payable_gbp: str
+    paid: bool
 
 
 class Sold(NamedTuple):

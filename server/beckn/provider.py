@@ -5,19 +5,20 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 import rfc8785
 import sqlalchemy as sa
 
-from dispatch import flexibility
+from dispatch import books, flexibility
 from dispatch.audit import Audit
 from dispatch.flexibility import FlexOrder, NotAvailable, Offer, OrderState, Reason
 from dispatch.selling import Plan, Seller
 from dispatch.store import TABLES
 from server.beckn import v0_9_4, v1_1_0
 from server.beckn.context import Context, Dialect
-from server.beckn.dialect import Asked, Codec, Shop, Sold, Wanted, part, text_at, wrong
+from server.beckn.dialect import Asked, Codec, Delivery, Shop, Sold, Wanted, part, text_at, wrong
 from server.beckn.wire import Code, Kind, Problem
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,19 @@ class Provider:
         return {"feedback_ack": True, "rating_ack": True}
 
     def _sold(self, connection: sa.Connection, order: FlexOrder) -> Sold:
-        return Sold(order, order.cluster_id, _billing(connection, order.order_id), None)
+        return Sold(
+            order, order.cluster_id, _billing(connection, order.order_id), _delivery(connection, order.order_id)
+        )
+
+
+def _delivery(connection: sa.Connection, order_id: str) -> Delivery | None:
+    made = books.statements(connection, order_id)
+    if not made:
+        return None
+    said = made[-1].statement
+    payable = Decimal(said["payable_gbp"])
+    paid = said["status"] == "settled" and books.received_gbp(connection, order_id) >= payable
+    return Delivery(said["status"], said["delivered_mwh"], said["shortfall_mwh"], said["payable_gbp"], paid)
 
 
 def _fits(offer: Offer, wanted: Wanted) -> bool:

@@ -83,8 +83,9 @@ def order(shop: Shop, sold: Sold) -> dict[str, Any]:
     if sold.delivery is not None:
         fulfilment["tags"] = {
             "settlement_status": sold.delivery.status,
-            "delivered_mwh": decimal(sold.delivery.delivered_mwh, 4),
-            "payable_gbp": decimal(sold.delivery.payable_gbp, 2),
+            "delivered_mwh": sold.delivery.delivered_mwh,
+            "shortfall_mwh": sold.delivery.shortfall_mwh,
+            "payable_gbp": sold.delivery.payable_gbp,
         }
     item = {
         "id": one.offer_id,
@@ -101,8 +102,11 @@ def order(shop: Shop, sold: Sold) -> dict[str, Any]:
         "quote": quotation(one),
         "payment": {
             "type": "POST-FULFILLMENT",
-            "status": "NOT-PAID",
-            "params": {"amount": decimal(one.value_gbp, 2), "currency": "GBP"},
+            "status": "PAID" if sold.delivery is not None and sold.delivery.paid else "NOT-PAID",
+            "params": {
+                "amount": decimal(one.value_gbp, 2) if sold.delivery is None else sold.delivery.payable_gbp,
+                "currency": "GBP",
+            },
         },
         "created_at": iso(one.quoted_at),
         "updated_at": iso(one.changed_at),

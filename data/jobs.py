@@ -8,7 +8,7 @@ from typing import Annotated, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from data.calendar import in_utc
 from data.schema import PERIOD_H
@@ -73,13 +73,20 @@ def load_jobs(path: str | Path, power_limit_kw: float) -> list[JobSpec]:
     Raises:
         ValueError: Not JSON, a job breaks `JobSpec`, a `job_id` comes twice, or a job asks for more than the limit.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
     rows = content.get("jobs") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds no list of jobs; write [...] or {{'jobs': [...]}}")
-    specs = TypeAdapter(list[JobSpec]).validate_python(rows)
     try:
+        specs = TypeAdapter(list[JobSpec]).validate_python(rows)
         check_jobs(specs, power_limit_kw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ValueError(f"{path}: job {where}: {first['msg']} ({error.error_count()} problems in all)") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return specs

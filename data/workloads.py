@@ -7,7 +7,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from data.arrivals import generate_arrivals
 from data.jobs import JobSpec, load_jobs, to_specs
@@ -53,8 +53,8 @@ def _on(job: JobSpec, midnight: datetime) -> JobSpec:
     return job.model_copy(update=changes)
 
 
-def main() -> None:
-    """Write the sample."""
+def sample() -> list[dict[str, Any]]:
+    """The jobs of the sample day, as they stand in its file."""
     drawn = to_specs(generate_arrivals(SAMPLE_DAY, PERIODS_PER_DAY, SEED, CAPACITY_KW), SAMPLE_DAY, CLUSTER)
     kept = [job for job in drawn if job.power_kw >= LEAST_KW and job.duration_hours >= LEAST_H]
     rows = []
@@ -62,6 +62,12 @@ def main() -> None:
         row = job.model_dump(mode="json")
         row |= {name: round(row[name], 1) for name in ("power_kw", "sla_penalty_per_hour")}
         rows.append(row | {"job_id": f"job-{number:03d}"})
+    return rows
+
+
+def main() -> None:
+    """Write the sample."""
+    rows = sample()
     SAMPLE.parent.mkdir(exist_ok=True)
     SAMPLE.write_text(json.dumps({"jobs": rows}, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {SAMPLE}: {len(rows)} jobs of {SAMPLE_DAY:%Y-%m-%d}")

@@ -105,7 +105,7 @@ def create_app(
     )
     add_handlers(app)
     add_docs_page(app)
-    app.add_middleware(BodyLimit, most_bytes=MOST_BODY_BYTES)
+    app.add_middleware(BodyLimit, most_bytes=MOST_BODY_BYTES, advice="send at most 16 days of history")
     app.add_middleware(Guard, tokens=edge.tokens, any_host=edge.any_host)
     app.add_middleware(RateLimit, per_second=edge.requests_per_second)
     app.add_middleware(RequestLog, metrics=counted)  # added last, so the outermost

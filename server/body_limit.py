@@ -9,9 +9,15 @@ from server.schemas import Problem
 class BodyLimit:
     """Refuses a body above a size before anything reads it as JSON."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
-        """Wrap an application."""
-        self._app, self._most_bytes = app, most_bytes
+    def __init__(self, app: ASGIApp, most_bytes: int, advice: str) -> None:
+        """Wrap an application.
+
+        Args:
+            app: What gets the bodies that are small enough.
+            most_bytes: The bound.
+            advice: What a caller who sent more is told to do.
+        """
+        self._app, self._most_bytes, self._advice = app, most_bytes, advice
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Collect the body up to the limit, then hand it on as one message."""
@@ -26,7 +32,7 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._most_bytes:
-                text = f"the body is larger than {self._most_bytes} bytes; send at most 16 days of history"
+                text = f"the body is larger than {self._most_bytes} bytes; {self._advice}"
                 await refusal(413, [Problem(field="body", message=text)])(scope, receive, send)
                 return
         whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]

@@ -38,6 +38,7 @@ CONFINED = {
     "alembic": {"dispatch"},
     "cryptography": {"dispatch", "server", "commands"},
     "typer": {"commands"},
+    "a2a": {"server"},
     "prometheus_client": {"server"},
     "structlog": {"server"},
     "apscheduler": {"server"},

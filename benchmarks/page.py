@@ -91,10 +91,10 @@ def write_readme(folder: Path, readme: Path) -> None:
             f"{100 * r['capture']:.1f} % ({100 * r['capture_low']:.1f} to {100 * r['capture_high']:.1f})"
             for r in (chosen, shown)
         ]
-        name = f"{_plain(policy)}, seed {seed}" if several else _plain(policy)
+        name = f"{plain(policy)}, seed {seed}" if several else plain(policy)
         cells = [name, *shares, f"{shown['value_gbp']:,.0f}", f"{shown['decision_ms_median']:.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    sentences = "\n".join(f"- {_plain(sentence)}" for sentence in headline(results))
+    sentences = "\n".join(f"- {plain(sentence)}" for sentence in headline(results))
     block = "\n".join([RESULTS[0], "", sentences, "", *lines, "", RESULTS[1]])
     readme.write_text(before + block + after, encoding="utf-8")
 
@@ -113,7 +113,7 @@ def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
     origin, splits = results.provenance, splits_of(results)
     commit = f"`{origin['commit']}`" if origin["commit"] else "unknown"
     changed = ", with changes that were not committed" if origin["uncommitted_changes"] else ""
-    source = SOURCES.get(data_name(results), "the data set " + _plain(data_name(results)) + ", {first} to {end}.")
+    source = SOURCES.get(data_name(results), "the data set " + plain(data_name(results)) + ", {first} to {end}.")
     ends = [SPLITS[split].end for split in splits if split in SPLITS]
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items() if version)
     lines = [
@@ -124,11 +124,11 @@ def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
         "",
         pictures[0],
         "",
-        *(f"- {_plain(sentence)}" for sentence in headline(results)),
+        *(f"- {plain(sentence)}" for sentence in headline(results)),
         "",
     ]
     for split in splits:
-        lines += [f"## {_plain(split)}", "", f"{span(results, split)}. {bound(results, split)}", ""]
+        lines += [f"## {plain(split)}", "", f"{span(results, split)}. {bound(results, split)}", ""]
         lines += [*markdown(score_table(results, split)), ""]
     lines += [
         "In brackets: 95 % intervals from drawing whole weeks with replacement; they tell how much hangs on the weeks "
@@ -170,16 +170,16 @@ def _commands(results: Results, name: str) -> list[str]:
 def markdown(table: Table) -> list[str]:
     """Lines of a Markdown table; the winner is bold."""
     titles = ["policy", "seed", *table.titles]
-    lines = ["| " + " | ".join(map(_plain, titles)) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
+    lines = ["| " + " | ".join(map(plain, titles)) + " |", "|---" + "|--:" * (len(titles) - 1) + "|"]
     for line in table.lines:
-        name = _plain(line.policy) + (f" ({line.mark})" if line.mark else "")
+        name = plain(line.policy) + (f" ({line.mark})" if line.mark else "")
         cells = [f"{cell.text} ({cell.interval})" if cell.interval else cell.text for cell in line.cells]
-        cells = [f"**{name}**" if line.mark == "winner" else name, line.seed, *map(_plain, cells)]
+        cells = [f"**{name}**" if line.mark == "winner" else name, line.seed, *map(plain, cells)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(text, quote=False))
 

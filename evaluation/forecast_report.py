@@ -40,6 +40,9 @@ FORECASTERS: Final = {
     "ensemble": "the weighted mean of all others, calibrated; each month's weights and calibration come from the 120 "
     "days before it, those of either half of validation from the other half",
 }
+EARNED: Final = (
+    "value, GBP", "share of foresight", "less loss than built-in", "lead over built-in, GBP", "95 % interval",
+)  # fmt: skip
 SIGNIFICANT: Final = 0.05
 
 
@@ -114,7 +117,7 @@ def _section(found: dict[str, Any]) -> Section:
     unit = unit_of(found["column"])
     names = forecast_figures.forecasters(found)
     splits = list(found["by_lead"])
-    tables = [(split, [_line(found, split, name) for name in names]) for split in splits]
+    tables = [(split, [line(found, split, name) for name in names]) for split in splits]
     groups = [
         _grouped(found, splits[-1], by, title)
         for by, title in (("lead", "By lead"), ("month", "By month"), ("regime", "By market regime"))
@@ -139,11 +142,15 @@ def _section(found: dict[str, Any]) -> Section:
             id_ = f"{found['column'].replace('_', '-')}-{draw.__name__}"
             drawn = svg(wide, f"{id_}-w", f"{title}: {name}"), svg(narrow, f"{id_}-n", f"{title}: {name}")
             pictures.append((name, caption, *drawn))
-    titles = [f"{text}, {unit}" if text in ("pinball loss", "MAE", "RMSE", "CRPS") else text for text in TITLES]
-    return Section(title, found["column"], unit, _sentences(found), titles, tables, groups, pictures)
+    return Section(title, found["column"], unit, sentences(found), titles(unit), tables, groups, pictures)
 
 
-def _sentences(found: dict[str, Any]) -> list[str]:
+def titles(unit: str) -> list[str]:
+    """What the cells of a `line` are."""
+    return [f"{text}, {unit}" if text in ("pinball loss", "MAE", "RMSE", "CRPS") else text for text in TITLES]
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
     """Who was chosen on validation, how it did after, and whether that is more than luck."""
     chosen, reported = next(iter(found["by_lead"])), list(found["by_lead"])[-1]
     row, test = overall(found, reported, found["best"]), found["comparison"][reported]
@@ -165,7 +172,8 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     return said
 
 
-def _line(found: dict[str, Any], split: str, name: str) -> Line:
+def line(found: dict[str, Any], split: str, name: str) -> Line:
+    """The scores of one forecaster on a split, in the order of `titles`."""
     row = overall(found, split, name)
     marks = {found["best"]: "best on validation", found["builtin"]: "built-in", found["naive"]: "naive"}
     numbers = [_number(row.get(key)) for key in ("mae", "rmse", "crps")]
@@ -191,11 +199,23 @@ def _capture(results: dict[str, Any]) -> dict[str, Any] | None:
     """Table, picture and plain words on what accuracy earned."""
     if not results["capture"]:
         return None
-    price = next(found for found in results["targets"] if found["column"] == "imbalance_price_gbp_per_mwh")
     wide, narrow = (forecast_figures.capture(results, width) for width in (WIDE_IN, NARROW_IN))
     assert wide is not None
     assert narrow is not None
-    tables, sentences = [], []
+    tables, said = earned(results)
+    return {
+        "titles": EARNED,
+        "tables": tables,
+        "sentences": said,
+        "wide": svg(wide, "capture-w", "Share of perfect foresight by pinball loss"),
+        "narrow": svg(narrow, "capture-n", "Share of perfect foresight by pinball loss"),
+    }
+
+
+def earned(results: dict[str, Any]) -> tuple[list[tuple[str, list[Line]]], list[str]]:
+    """What the controller earned with each price forecast, by split, cells in the order of `EARNED`; and in words."""
+    price = next(found for found in results["targets"] if found["column"] == "imbalance_price_gbp_per_mwh")
+    tables, said = [], []
     for split in price["by_lead"]:
         rows = [row for row in results["capture"] if row["split"] == split]
         lines = [
@@ -215,13 +235,8 @@ def _capture(results: dict[str, Any]) -> dict[str, Any] | None:
             for row in rows
         ]
         tables.append((split, lines))
-        sentences += _worth(price, rows, split)
-    return {
-        "tables": tables,
-        "sentences": sentences,
-        "wide": svg(wide, "capture-w", "Share of perfect foresight by pinball loss"),
-        "narrow": svg(narrow, "capture-n", "Share of perfect foresight by pinball loss"),
-    }
+        said += _worth(price, rows, split)
+    return tables, said
 
 
 def _worth(price: dict[str, Any], rows: list[dict[str, Any]], split: str) -> list[str]:

@@ -13,6 +13,7 @@ from numba import njit
 from data.publication import known_rows
 from data.schema import PERIOD_H, PERIODS_PER_DAY
 from forecasting.forecast import LEADS, QUANTILES, Forecast, around, error_quantiles
+from forecasting.recent import published
 
 
 class PersistenceForecaster(NamedTuple):
@@ -37,15 +38,17 @@ class PersistenceForecaster(NamedTuple):
             column: What to forecast.
         """
         mean = cls(column).predict(table).mean
+        mean[published(column, pd.DatetimeIndex(table.index))] = np.nan  # certain: no error to learn from
         offsets = error_quantiles(table[column].to_numpy(dtype=np.float64), mean)
         return cls(column, offsets=tuple(tuple(row) for row in offsets.tolist()))
 
     def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
         values = table[self.column].ffill().to_numpy(dtype=np.float64)
-        known = known_rows(self.column, pd.DatetimeIndex(table.index), minute)
-        mean = _predict(values, known, float(np.exp(-PERIOD_H / self.fading_h)))
-        return around(mean[rows], np.array(self.offsets))
+        index = pd.DatetimeIndex(table.index)
+        mean = _predict(values, known_rows(self.column, index, minute), float(np.exp(-PERIOD_H / self.fading_h)))
+        unsure = ~published(self.column, index, minute)
+        return around(mean[rows], unsure[rows, :, None] * np.array(self.offsets))
 
 
 @njit(cache=True)

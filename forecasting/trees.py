@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LEFT_IF_MISSING: Final = 2
 MISSING_SHIFT: Final = 2
 NAN_IS_MISSING: Final = 2
+ROWS_AT_ONCE: Final = 256
 
 
 class Forest(NamedTuple):
@@ -95,22 +96,23 @@ def _numbers(text: str) -> NDArray[np.float64]:
 @njit(cache=True)
 def _predict(forest: Forest, inputs: np.ndarray) -> np.ndarray:
     found = np.zeros((inputs.shape[0], forest.outputs.size))
-    for i in range(inputs.shape[0]):
+    # Blocks of rows and one tree fit the processor's cache together.
+    for first in range(0, inputs.shape[0], ROWS_AT_ONCE):
+        stop = min(first + ROWS_AT_ONCE, inputs.shape[0])
         tree = 0
         for output in range(forest.outputs.size):
-            total = 0.0
             while tree < forest.outputs[output]:
-                node = forest.roots[tree]
-                while node >= 0:
-                    value = inputs[i, forest.feature[node]]
-                    decision = forest.decision[node]
-                    if value != value and decision >> MISSING_SHIFT == NAN_IS_MISSING:
-                        right = decision & LEFT_IF_MISSING == 0
-                    else:
-                        # Where training saw no gap, LightGBM reads one as 0.
-                        right = (0.0 if value != value else value) > forest.threshold[node]
-                    node = forest.children[node, 1 if right else 0]
-                total += forest.leaf[-1 - node]
+                for i in range(first, stop):
+                    node = forest.roots[tree]
+                    while node >= 0:
+                        value = inputs[i, forest.feature[node]]
+                        decision = forest.decision[node]
+                        if value != value and decision >> MISSING_SHIFT == NAN_IS_MISSING:
+                            right = decision & LEFT_IF_MISSING == 0
+                        else:
+                            # Where training saw no gap, LightGBM reads one as 0.
+                            right = (0.0 if value != value else value) > forest.threshold[node]
+                        node = forest.children[node, 1 if right else 0]
+                    found[i, output] += forest.leaf[-1 - node]
                 tree += 1
-            found[i, output] = total
     return found

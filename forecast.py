@@ -36,7 +36,7 @@ from evaluation.forecast_results import Made, target_results, write_results
 from evaluation.provenance import provenance
 from evaluation.rollout import play
 from forecasting.deviation import DeviationForecaster
-from forecasting.ensemble import LEAD_EDGES, TAIL_DAYS, averaged, calibrated, learnt_offsets, learnt_weights
+from forecasting.ensemble import LEAD_EDGES, month_by_month
 from forecasting.forecast import LEADS, QUANTILES, Forecast, ahead
 from forecasting.recent import published
 from forecasting.regimes import Regimes
@@ -128,30 +128,13 @@ def _made(cfg: DictConfig, table: pd.DataFrame, target: str, name: str, first: i
 
 
 def _ensemble(made: list[Made], truth: NDArray[np.float64], index: pd.DatetimeIndex, rows: slice) -> Made:
-    """Weights and calibration learnt anew for each month after validation; on validation each half has the other's."""
+    """The ensemble of all, learnt on validation and then month by month."""
     began = time.process_time()
-    forecasts = [one.forecast for one in made]
-    middle = (rows.start + rows.stop) // 2
-    halves = slice(rows.start, middle), slice(middle, rows.stop)
-    mean, quantiles = (np.full_like(values, np.nan) for values in forecasts[0])
-    for learnt_on, used_on in (halves, halves[::-1], *_months(index, rows.stop)):
-        weights = learnt_weights([each.rows(learnt_on) for each in forecasts], truth[learnt_on])
-        offsets = learnt_offsets(averaged([each.rows(learnt_on) for each in forecasts], weights), truth[learnt_on])
-        used = calibrated(averaged([each.rows(used_on) for each in forecasts], weights), offsets)
-        mean[used_on], quantiles[used_on] = used
+    forecast, weights = month_by_month([one.forecast for one in made], truth, index, rows)
     lines = zip(LEAD_EDGES, weights.round(2).tolist(), strict=False)
     logger.info("ensemble of %s: from lead, last shares %s", ", ".join(one.name for one in made), dict(lines))
-    fit_s = time.process_time() - began
     asked = [one.predict_ms for one, share in zip(made, weights.any(axis=0), strict=True) if share]
-    return Made(ENSEMBLE, Forecast(mean, quantiles), fit_s, sum(asked), {})
-
-
-def _months(index: pd.DatetimeIndex, start: int) -> list[tuple[slice, slice]]:
-    """From a row on: the rows whose outcomes were out before each month, and the month's."""
-    month = (index.year * 12 + index.month).to_numpy()
-    starts = [start, *(i for i in np.flatnonzero(np.diff(month)) + 1 if i > start), len(index)]
-    tail = TAIL_DAYS * PERIODS_PER_DAY
-    return [(slice(max(a - tail, 0), a - 2 * LEADS), slice(a, b)) for a, b in pairwise(starts) if a < b]
+    return Made(ENSEMBLE, forecast, time.process_time() - began, sum(asked), {})
 
 
 def _truth(values: pd.Series, spans: dict[str, slice]) -> NDArray[np.float64]:

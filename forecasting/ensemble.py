@@ -117,6 +117,42 @@ class EnsembleForecaster(NamedTuple):
         )
 
 
+def month_by_month(
+    forecasts: Sequence[Forecast], truth: NDArray[np.float64], index: pd.DatetimeIndex, validation: slice
+) -> tuple[Forecast, NDArray[np.float64]]:
+    """The ensemble of forecasts made before, learnt anew for each month that follows validation.
+
+    A month has weights and calibration of the `TAIL_DAYS` before it, as far as their outcomes were published by then;
+    each half of validation has those of the other half.
+
+    Args:
+        forecasts: Each of n rows, by models that were fitted on none of them.
+        truth: What came, NaN where unknown or of no interest, shape (n, 48).
+        index: Start of each row's period, UTC, shape (n,).
+        validation: Rows to choose on; what lies before it is not forecast.
+
+    Returns:
+        The forecasts, NaN before validation, and the weights of the last month.
+    """
+    middle = (validation.start + validation.stop) // 2
+    halves = slice(validation.start, middle), slice(middle, validation.stop)
+    month = (index.year * 12 + index.month).to_numpy()
+    later = (i for i in np.flatnonzero(np.diff(month)) + 1 if i > validation.stop)
+    months = [
+        (slice(max(first - TAIL_DAYS * PERIODS_PER_DAY, 0), first - 2 * LEADS), slice(first, stop))
+        for first, stop in pairwise([validation.stop, *later, len(index)])
+        if first < stop
+    ]
+    mean, quantiles = (np.full_like(values, np.nan) for values in forecasts[0])
+    for learnt_on, used_on in (halves, halves[::-1], *months):
+        before = [each.rows(learnt_on) for each in forecasts]
+        weights = learnt_weights(before, truth[learnt_on])
+        offsets = learnt_offsets(averaged(before, weights), truth[learnt_on])
+        used = calibrated(averaged([each.rows(used_on) for each in forecasts], weights), offsets)
+        mean[used_on], quantiles[used_on] = used
+    return Forecast(mean, quantiles), weights
+
+
 def averaged(forecasts: Sequence[Forecast], weights: NDArray[np.float64]) -> Forecast:
     """The weighted mean of forecasts; a member without a number leaves its share to the others.
 

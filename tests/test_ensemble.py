@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.publication import hide_unpublished
-from forecasting.ensemble import LEAD_EDGES, EnsembleForecaster, averaged, calibrated, learnt_offsets, learnt_weights
+from forecasting.ensemble import (
+    LEAD_EDGES,
+    EnsembleForecaster,
+    averaged,
+    calibrated,
+    learnt_offsets,
+    learnt_weights,
+    month_by_month,
+)
 from forecasting.forecast import LEADS, QUANTILES, Forecast, ahead, around
 from forecasting.persistence import PersistenceForecaster
 from forecasting.recent import published
@@ -93,6 +101,22 @@ def test_an_ensemble_is_no_worse_than_its_members_and_needs_nothing_unpublished(
     assert (np.diff(whole.quantiles[400:], axis=2) >= -1e-3).all()
     for t in (900, 1533):
         np.testing.assert_array_equal(fitted.predict(hide_unpublished(table, t)).quantiles[t], whole.quantiles[t])
+
+
+def test_a_month_learns_nothing_from_what_came_out_after_it_began():
+    index = pd.date_range("2023-12-01", "2024-03-01", freq="30min", inclusive="left", tz="UTC")
+    made, truth = forecasts(5, 2, n=len(index))
+    outcomes = np.lib.stride_tricks.sliding_window_view(np.append(truth[:, 0], np.zeros(LEADS - 1)), LEADS).copy()
+    validation, february = slice(0, 31 * 48), int(index.get_loc(pd.Timestamp("2024-02-01", tz="UTC")))
+    before, _ = month_by_month(made, outcomes, index, validation)
+    unpublished = np.add.outer(np.arange(len(index)), np.arange(LEADS)) >= february - 2  # of every rule the latest
+    after, weights = month_by_month(made, np.where(unpublished, 1e6, outcomes), index, validation)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a[: february + 28 * 48], b[: february + 28 * 48])
+    moved, _ = month_by_month(made, np.where(unpublished, outcomes, outcomes + 1e3), index, validation)
+    assert (moved.quantiles[february] > before.quantiles[february] + 500.0).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    assert np.isfinite(before.quantiles).all()
 
 
 def test_calibration_makes_quantiles_hold_where_it_was_learnt_and_leaves_the_mean():

@@ -169,6 +169,12 @@ class Audit:
                 return
             first = page[-1].sequence + 1
 
+    def newest(self, kinds: Sequence[str], count: int = 1) -> list[Entry]:
+        """The last entries of these kinds, newest first."""
+        query = sa.select(audit_table).where(audit_table.c.kind.in_(kinds)).order_by(audit_table.c.sequence.desc())
+        with self._store.reading() as connection:
+            return [Entry(*row) for row in connection.execute(query.limit(count))]
+
     def checkpoints(self) -> list[Checkpoint]:
         """Every checkpoint, oldest first."""
         with self._store.reading() as connection:

@@ -163,6 +163,10 @@ class Orders:
         with self._store.reading() as connection:
             return _find(connection, client_order_id)
 
+    def knows(self, connection: sa.Connection, client_order_id: str) -> bool:
+        """Whether there is an order of that id, within a transaction."""
+        return _find(connection, client_order_id) is not None
+
     def newest(self, count: int) -> list[Order]:
         """The orders last written, newest first."""
         query = sa.select(order_table).order_by(order_table.c.written_at.desc()).limit(count)

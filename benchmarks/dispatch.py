@@ -12,8 +12,10 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -42,18 +44,21 @@ def main() -> None:
     bodies = orders(arguments.history_days)
     port = free_port()
     command = [sys.executable, "serve.py", f"bundle={arguments.bundle}", f"port={port}"]
-    began = time.perf_counter()
-    server = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
-    try:
-        wait_until_ready(server, port)
-        print(f"ready after {time.perf_counter() - began:.1f} s, load average {os.getloadavg()[0]:.1f}")
-        latencies_ms = load(port, bodies, arguments.rate, int(arguments.rate * arguments.seconds))
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "GRIDPILOT_DATABASE_URL": f"sqlite:///{folder}/state.db"}
+        began = time.perf_counter()
+        with open(Path(folder) / "log", "wb") as log:
+            server = subprocess.Popen(command, cwd=Path(__file__).parents[1], env=environment, stdout=log, stderr=log)
+        try:
+            wait_until_ready(server, port, Path(folder) / "log")
+            print(f"ready after {time.perf_counter() - began:.1f} s, load average {os.getloadavg()[0]:.1f}")
+            latencies_ms, rungs = load(port, bodies, arguments.rate, int(arguments.rate * arguments.seconds))
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
     p50, p95, p99, worst = np.percentile(latencies_ms, [50, 95, 99, 100])
     print(
-        f"{latencies_ms.size} orders at {arguments.rate:g}/s of {len(bodies[0]) / 1024:.0f} KiB: "
+        f"{latencies_ms.size} orders at {arguments.rate:g}/s of {len(bodies[0]) / 1024:.0f} KiB, by {dict(rungs)}: "
         f"p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f}  max {worst:.1f} ms, load average {os.getloadavg()[0]:.1f}"
     )
 
@@ -81,11 +86,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     began = time.perf_counter()
     while time.perf_counter() - began < READY_WITHIN_S:
         if server.poll() is not None:
-            raise SystemExit(f"the server ended with code {server.returncode}; its message is above")
+            raise SystemExit(f"the server ended with code {server.returncode}: {log.read_text()}")
         connection = http.client.HTTPConnection(HOST, port, timeout=5)
         try:
             connection.request("GET", "/health/ready")
@@ -99,9 +104,10 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit(f"the server was not ready within {READY_WITHIN_S:g} s")
 
 
-def load(port: int, bodies: list[bytes], rate: float, total: int) -> np.ndarray:
-    """Latency of each order in ms, shape (total,), counted from when it was due."""
+def load(port: int, bodies: list[bytes], rate: float, total: int) -> tuple[np.ndarray, Counter[str]]:
+    """Latency of each order in ms, shape (total,), counted from when it was due; and how many each rung decided."""
     latencies_ms = np.full(total, np.nan)
+    rungs: Counter[str] = Counter()
     numbers = count()  # next() on it is atomic
     began = time.perf_counter() + 0.2
 
@@ -119,6 +125,7 @@ def load(port: int, bodies: list[bytes], rate: float, total: int) -> np.ndarray:
             if answer.status != 200:
                 raise SystemExit(f"{answer.status}: {text.decode()}")
             latencies_ms[i] = (time.perf_counter() - due) * 1e3
+            rungs[json.loads(text)["rung"]] += 1
         connection.close()
 
     threads = [threading.Thread(target=send) for _ in range(CONNECTIONS)]
@@ -128,7 +135,7 @@ def load(port: int, bodies: list[bytes], rate: float, total: int) -> np.ndarray:
         thread.join()
     if np.isnan(latencies_ms).any():
         raise SystemExit("some orders were not answered; the first message is above")
-    return latencies_ms
+    return latencies_ms, rungs
 
 
 if __name__ == "__main__":

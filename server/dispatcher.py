@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.calendar import PERIOD
 from dispatch.ladder import Proposal, Rung, Skipped, Step, descend
+from dispatch.risk import FREE, Permit
 from dispatch.worker import Unanswered, Worker
 from models import battery as battery_model
 from models.battery import Battery
@@ -48,20 +49,6 @@ class Telemetry(NamedTuple):
     timestamp: datetime
     charge_fraction: float
     unknown: str = ""
-
-
-class Permit(NamedTuple):
-    """What risk allows.
-
-    Attributes:
-        low_kw: Lowest grid power.
-        high_kw: Highest grid power.
-        halted: Why nothing may be done at all, empty if something may.
-    """
-
-    low_kw: float = -float("inf")
-    high_kw: float = float("inf")
-    halted: str = ""
 
 
 class PlanStep(NamedTuple):
@@ -106,6 +93,7 @@ class Dispatcher:
 
     Attributes:
         battery: The battery that the policy was made for.
+        adders: Costs beside the market price.
         policy_name: Which policy decides at the top of the ladder.
         rungs: From the best to the one that cannot fail.
     """
@@ -127,7 +115,8 @@ class Dispatcher:
             plan: Second rung.
             continuation: Cheapest powers after a set-point, kW, shape (FORECAST_PERIODS,).
         """
-        self.battery, self.policy_name, self._continuation = site.battery, policy_name, continuation
+        self.battery, self.adders = site.battery, site.adders
+        self.policy_name, self._continuation = policy_name, continuation
         self._step = pd.Timedelta(minutes=site.decision_minutes)
         self.rungs: Sequence[Rung[Case]] = (
             Rung("policy", partial(_if_sound, policy)),
@@ -176,26 +165,49 @@ class Dispatcher:
             raise ValueError(str(error)) from error
         return dispatcher
 
+    def rehearse(self, telemetry: Telemetry, market: MarketView) -> Decision:
+        """Decide for practice; a dispatcher keeps nothing in any case."""
+        return self.decide(telemetry, market)
+
     def close(self) -> None:
         """End the processes, if there are any."""
         for worker in self._workers:
             worker.close()
 
+    @property
+    def step(self) -> pd.Timedelta:
+        """Time between two decisions."""
+        return self._step
+
     def step_of(self, instant: datetime) -> pd.Timestamp:
         """Start of the step that holds an instant, UTC."""
         return pd.Timestamp(instant).tz_convert("UTC").floor(self._step)
 
-    def decide(self, telemetry: Telemetry, market: MarketView | None, permit: Permit | None = None) -> Decision:
+    def decide(
+        self,
+        telemetry: Telemetry | None,
+        market: MarketView | None,
+        allowed: Callable[[Case], Permit] = lambda case: FREE,
+    ) -> Decision:
         """Decide the settlement period, or the half of it, that holds the telemetry's timestamp.
 
         The answer is what the battery model calls feasible and risk allows; whatever fails, there is one.
 
+        Args:
+            telemetry: What the site measures.
+            market: What the market has published; None where that is not known.
+            allowed: What risk says to the case, asked before anything decides.
+
         Raises:
-            ValueError: The market view is wrong in itself; see `server.market_view.published`.
+            ValueError: There is no telemetry, or the market view is wrong in itself; see
+                `server.market_view.published`.
         """
-        start, permit = self.step_of(telemetry.timestamp), permit or Permit()
+        if telemetry is None:
+            raise ValueError("telemetry is missing, and none is kept here: send it with the order")
+        start = self.step_of(telemetry.timestamp)
         known = None if market is None else published(market, start)
         case = self._case(start, telemetry, known)
+        permit = allowed(case)
         rungs = self.rungs[-1:] if permit.halted else self.rungs
         left = [Step(rung.name, permit.halted, 0.0) for rung in self.rungs[:-1]] if permit.halted else []
         rung, proposal, steps = descend(rungs, case)

@@ -6,7 +6,7 @@ others are arithmetic on published prices.
 
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import pandas as pd
@@ -96,6 +96,12 @@ class Planner:
 
         self._policy = MpcPolicy(site.battery, site.adders, site.observation_fields)
         self._mind = Mind(site, forecaster, self._policy)
+
+    @overload
+    def __call__(self, question: Case) -> Proposal: ...
+
+    @overload
+    def __call__(self, question: Remainder) -> NDArray[np.float64]: ...
 
     def __call__(self, question: Case | Remainder) -> Proposal | NDArray[np.float64]:
         """Propose a set-point for a case, or the cheapest powers for a remainder, kW, shape (FORECAST_PERIODS,).

@@ -1,7 +1,7 @@
 """The wire types of the live dispatcher: shapes, units, examples. What they mean is `server.dispatcher`'s business."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from data.schema import COLUMNS
 from envs.information import READ
 from server import dispatcher as domain
 from server import market_view
+from server.bundle import PolicyName as DomainPolicyName
 from server.market_view import HISTORY_PERIODS, MOST_HISTORY_PERIODS, MOST_PUBLISHED_AHEAD
 
 BOUNDS: Final = {column.name: (column.low, column.high) for column in COLUMNS}
@@ -128,18 +129,25 @@ def example() -> dict[str, Any]:
 
 
 class DispatchOrder(Wire):
-    """Everything one decision needs: the server keeps nothing between two of them."""
+    """What one decision is made on. What is not sent is taken from what is kept, or decided without."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": example()})
 
-    telemetry: Telemetry
-    market: MarketView
+    telemetry: Telemetry | None = Field(
+        None,
+        description="Without it the current step is decided on the newest reading that `/v1/telemetry` was sent, if it "
+        "is fresh; on rest if it is not.",
+    )
+    market: MarketView | None = Field(None, description="Without it the battery rests: nothing else knows its prices.")
 
-    def to_domain(self) -> tuple[domain.Telemetry, market_view.MarketView]:
+    def to_domain(self) -> tuple[domain.Telemetry | None, market_view.MarketView | None]:
         """The same without wire names."""
+        measured = self.telemetry
+        telemetry = None if measured is None else domain.Telemetry(measured.timestamp, measured.charge_fraction)
+        if self.market is None:
+            return telemetry, None
         sent = {**{name: getattr(self.market, name) for name in READ}, **self.market.other}
         columns = {name: np.array(values, dtype=np.float64) for name, values in sent.items()}
-        telemetry = domain.Telemetry(self.telemetry.timestamp, self.telemetry.charge_fraction)
         return telemetry, market_view.MarketView(self.market.start, columns)
 
 
@@ -207,7 +215,7 @@ class DispatchPlan(Wire):
     warnings: list[str] = Field(description="What was ignored or missing in the market view; empty when all is well.")
 
     @classmethod
-    def from_domain(cls, decision: domain.Decision, policy: domain.PolicyName) -> Self:
+    def from_domain(cls, decision: domain.Decision, policy: DomainPolicyName) -> Self:
         """The answer for the wire."""
         index = pd.DatetimeIndex([decision.start.floor(PERIOD)])
         period = Period(
@@ -257,5 +265,6 @@ def meaning(path: list[str]) -> str:
         field = getattr(model, "model_fields", {}).get(name)
         if field is None:
             return text
-        text, model = field.description or "", field.annotation
+        text, kinds = field.description or "", (field.annotation, *get_args(field.annotation))
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     return text

@@ -1,26 +1,36 @@
 """The dispatcher as an operator runs it: with a store, jobs, health and metrics around it."""
 
-from datetime import date, timedelta
+import logging
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from fastapi import FastAPI
 
 from data.clients.endpoints import Endpoints
 from dispatch.audit import Audit
-from dispatch.orders import Orders
+from dispatch.execution import Commitment, Execution
+from dispatch.exposure import Limits
+from dispatch.orders import Market
 from dispatch.store import Store
 from server.app import Edge, create_app
 from server.clock import Clock
+from server.desk import Desk
 from server.dispatcher import Dispatcher
 from server.health import Part, Parts, Status, clock_part, jobs_part
 from server.jobs import Job, Jobs
+from server.live_market import LiveMarket
+from server.live_routes import live_section
 from server.metrics import Metrics
+from server.risk_routes import risk_section
 from server.settings import Settings
 from server.system import system_section
 from server.tracing import trace
-from server.work import follow_data, market_part, orders_by_state, send_orders, sign_audit, store_part
+from server.work import commit_step, follow_data, market_part, orders_by_state, send_orders, sign_audit, store_part
+
+logger = logging.getLogger(__name__)
 
 
 class Operation(NamedTuple):
@@ -34,6 +44,7 @@ class Operation(NamedTuple):
         data_folder: Of the grid table that is kept up to date; nothing is fetched without it.
         data_first: First settlement date of that table, YYYY-MM-DD.
         data_every_s: How often something new is looked for.
+        risk: What is allowed.
     """
 
     requests_per_second: float = 200.0
@@ -43,10 +54,11 @@ class Operation(NamedTuple):
     data_folder: str | None = None
     data_first: str | None = None
     data_every_s: float = 300.0
+    risk: Limits = Limits()
 
 
 def create_service(
-    dispatcher: Dispatcher, store: Store, settings: Settings, operation: Operation, orders: Orders | None = None
+    dispatcher: Dispatcher, store: Store, settings: Settings, operation: Operation, market: Market | None = None
 ) -> FastAPI:
     """Put everything together.
 
@@ -55,39 +67,60 @@ def create_service(
         store: What is kept.
         settings: Secrets and addresses.
         operation: How it is run.
-        orders: What is sent to the market, if there is one.
+        market: Where set-points are sent, if they are; each step is then decided here, on the newest reading and
+            the table in `operation.data_folder`.
 
     Raises:
         ValueError: A setting does not fit.
     """
     metrics, clock = Metrics(), Clock()
     audit = Audit(store, settings.signing_key)
+    desk = Desk(dispatcher, store, operation.risk)
+    execution = None if market is None else _execution(desk, dispatcher, store, market, operation)
     metrics.read("gridpilot_orders", "Orders to the market.", "state", orders_by_state(store))
     parts = Parts(
         {
             "store": partial(store_part, store),
             "policy": partial(_policy_part, dispatcher, metrics),
-            "market": partial(market_part, store, orders),
+            "market": partial(market_part, store, execution),
             "jobs": lambda: jobs_part(jobs),
             "clock": partial(clock_part, clock),
         }
     )
-    jobs = Jobs([*_jobs(operation, audit, settings, orders), _look(parts, operation)], clock)
+    jobs = Jobs([*_jobs(operation, audit, settings, execution), _look(parts, operation)], clock)
     edge = Edge(settings.tokens, any_host=False, requests_per_second=operation.requests_per_second)
-    app = create_app(dispatcher, [system_section(parts, jobs)], edge, metrics)
+    app = create_app(desk, [live_section(desk), risk_section(desk), system_section(parts, jobs)], edge, metrics)
     if settings.otlp_endpoint is not None:
         trace(app, str(settings.otlp_endpoint))
     return app
 
 
-def _jobs(operation: Operation, audit: Audit, settings: Settings, orders: Orders | None) -> list[Job]:
+def _jobs(operation: Operation, audit: Audit, settings: Settings, execution: Execution | None) -> list[Job]:
     folder = None if operation.data_folder is None else Path(operation.data_folder)
     first = None if operation.data_first is None else date.fromisoformat(operation.data_first)
     return [
         follow_data(folder, first, timedelta(seconds=operation.data_every_s), Endpoints.from_environment()),
-        send_orders(orders, timedelta(seconds=operation.orders_every_s)),
+        commit_step(execution, timedelta(seconds=operation.orders_every_s)),
+        send_orders(execution, timedelta(seconds=operation.orders_every_s)),
         sign_audit(audit, timedelta(seconds=operation.checkpoint_every_s), settings.audit_key is not None),
     ]
+
+
+def _execution(desk: Desk, dispatcher: Dispatcher, store: Store, market: Market, operation: Operation) -> Execution:
+    live = None if operation.data_folder is None else LiveMarket(Path(operation.data_folder))
+
+    def propose(start: datetime) -> Commitment:
+        try:
+            return desk.propose(None if live is None else live.view(pd.Timestamp(start)))
+        except (OSError, ValueError) as error:  # the ladder knows what to do without a market
+            logger.error("the market table cannot be decided on: %s", error)
+            return desk.propose(None)
+
+    def start_of(instant: datetime) -> datetime:
+        start: datetime = dispatcher.step_of(instant).to_pydatetime()
+        return start
+
+    return Execution(store, desk.audit, market, start_of, propose, lambda: desk.risk.killed, desk.now)
 
 
 def _look(parts: Parts, operation: Operation) -> Job:

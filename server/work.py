@@ -13,7 +13,8 @@ from data.clients.endpoints import Endpoints
 from data.download import update
 from data.sources import ZONE
 from dispatch.audit import Audit
-from dispatch.orders import OPEN, Orders, order_table
+from dispatch.execution import Execution
+from dispatch.orders import OPEN, order_table
 from dispatch.store import Store
 from server.health import Part, Status
 from server.jobs import Job
@@ -52,12 +53,35 @@ def sign_audit(audit: Audit, every: timedelta, signs: bool) -> Job:
     return Job("checkpoint", about, every, work)
 
 
-def send_orders(orders: Orders | None, every: timedelta) -> Job:
-    """Send, look up or give up orders to the market."""
+def commit_step(execution: Execution | None, every: timedelta) -> Job:
+    """Decide the current step and write its order down."""
+    about = "Decide the current step on the newest reading and write its order down."
+    if execution is None:
+        return Job("dispatch", about, every, None, NO_MARKET)
+
+    def work() -> str:
+        order = execution.commit()
+        return "decided already" if order is None else f"{order.client_order_id} written"
+
+    return Job("dispatch", about, every, work)
+
+
+def send_orders(execution: Execution | None, every: timedelta) -> Job:
+    """Send, look up or give up orders to the market; first of all look up what it holds."""
     about = "Send due orders to the market."
-    if orders is None:
+    if execution is None:
         return Job("orders", about, every, None, NO_MARKET)
-    return Job("orders", about, every, lambda: f"{len(orders.send_due(_now))} orders dealt with")
+    reconciled = False
+
+    def work() -> str:
+        nonlocal reconciled
+        if not reconciled:
+            denied = execution.reconcile()
+            reconciled = True
+            return f"reconciled, {len(denied)} confirmed orders are not known at the market"
+        return f"{len(execution.send())} orders dealt with"
+
+    return Job("orders", about, every, work)
 
 
 def store_part(store: Store) -> Part:
@@ -74,9 +98,9 @@ def store_part(store: Store) -> Part:
     return Part(Status.OK, f"sqlite answers, {free // 1_000_000_000} GB free")
 
 
-def market_part(store: Store, orders: Orders | None) -> Part:
+def market_part(store: Store, execution: Execution | None) -> Part:
     """Whether the market answers what is sent to it."""
-    if orders is None:
+    if execution is None:
         return Part(Status.OFF, NO_MARKET)
     query = sa.select(sa.func.count(), sa.func.min(order_table.c.written_at)).where(order_table.c.state.in_(OPEN))
     with store.reading() as connection:
@@ -95,7 +119,3 @@ def orders_by_state(store: Store) -> Callable[[], Mapping[str, float]]:
             return {state: float(count) for state, count in connection.execute(query)}
 
     return read
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

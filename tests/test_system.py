@@ -186,8 +186,8 @@ class HonestMarket:
         self.taken[client_order_id] = payload
         return {"accepted": True}
 
-    def find(self, client_order_id):
-        return None
+    def find(self, client_order_id, payload):
+        return {"accepted": True} if client_order_id in self.taken else None
 
 
 def test_orders_left_in_the_outbox_are_sent_once_and_counted(dispatcher, kept):
@@ -197,11 +197,14 @@ def test_orders_left_in_the_outbox_are_sent_once_and_counted(dispatcher, kept):
     with kept.writing() as connection:
         orders.place(connection, "order-1", {"power_kw": 5.0}, now + timedelta(hours=1), now)
     operation = Operation(orders_every_s=0.1, health_every_s=0.1)
-    with TestClient(create_service(dispatcher, kept, Settings(), operation, orders), **HERE) as client:
+    with TestClient(create_service(dispatcher, kept, Settings(), operation, market), **HERE) as client:
         until(lambda: orders.get("order-1").state == "accepted")
-        assert 'gridpilot_orders{state="accepted"} 1.0' in client.get("/metrics").text
+        until(lambda: f'gridpilot_orders{{state="accepted"}} {len(market.taken)}.0' in client.get("/metrics").text)
         until(lambda: client.get("/v1/system/health").json()["parts"]["market"]["message"] == "0 orders under way")
-    assert market.taken == {"order-1": {"power_kw": 5.0}}
+        until(lambda: len(market.taken) >= 2)
+    now_kw = [payload["power_kw"] for name, payload in market.taken.items() if name.startswith("dispatch-")]
+    assert market.taken["order-1"] == {"power_kw": 5.0}
+    assert set(now_kw) == {0.0}, "the current step is decided too: at rest, because nothing is known"
 
 
 def test_health_names_the_part_that_fails_and_the_dispatcher_goes_on(dispatcher, kept):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy loads
@@ -39,18 +40,21 @@ def main(cfg: DictConfig) -> None:
     name = dispatcher.policy_name
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)
     logger.info("what to send: http://%s:%d/docs   stop: Ctrl-C", cfg.host, cfg.port)
-    uvicorn.run(
-        app,
-        host=cfg.host,
-        port=cfg.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        forwarded_allow_ips=cfg.trusted_proxies,
-        timeout_graceful_shutdown=cfg.stop_within_s,
-    )
-    dispatcher.close()
-    store.close()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn sends it on once it has stopped
+    try:
+        uvicorn.run(
+            app,
+            host=cfg.host,
+            port=cfg.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            forwarded_allow_ips=cfg.trusted_proxies,
+            timeout_graceful_shutdown=cfg.stop_within_s,
+        )
+    finally:
+        dispatcher.close()
+        store.close()
 
 
 if __name__ == "__main__":

@@ -38,12 +38,14 @@ Decides what a battery does in the current half-hour of the Great Britain market
 Powers are kW at the grid connection, charging positive. Prices are GBP/MWh. Times are UTC.
 """
 EVERYWHERE: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": Refusal, "description": "The body cannot be read."},
     401: {"model": Refusal, "description": "No token that is known here."},
     403: {"model": Refusal, "description": "The token does not allow this."},
+    413: {"model": Refusal, "description": "The body is too large."},
+    422: {"model": Refusal, "description": "What was sent is not what is described; every problem says what to do."},
     429: {"model": Refusal, "description": "Too many requests from this address."},
 }
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "The order cannot be decided on; every problem says what to do."},
 }
 

@@ -13,6 +13,7 @@ SHARED: Final[tuple[Processor, ...]] = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    lambda logger, name, event: {key: value for key, value in event.items() if key != "color_message"},  # uvicorn's
 )
 QUIET: Final = ("httpx", "apscheduler", "alembic", "hishel")  # their every step is not news
 

@@ -22,7 +22,7 @@ from tests.small_bundle import write_small_bundle
 
 SECRET, TOKEN = new_token("tests", (Right.ADMIN,))
 PROMISES = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES = 15  # of each mode and operation
+EXAMPLES = 30  # of each mode and operation
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +49,6 @@ def test_every_answer_is_one_that_is_promised(schema, mode):
             answered[answer.status_code] += 1
 
         ask()
-    assert answered[200] + answered[422] > 20
-    assert not {401, 403, 429} & set(answered), "what is answered at the door proves nothing"
+    inside = sum(count for status, count in answered.items() if status not in (401, 403, 429))
+    assert inside > 2 * EXAMPLES, "what is answered at the door proves nothing"
+    assert answered[200] > 0

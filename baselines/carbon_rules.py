@@ -61,9 +61,9 @@ class ProvisionPolicy:
     """Lets the more of the cluster run the cleaner the grid is, by the thresholds of an online search.
 
     Carbon-aware provisioning (CAP) of Lechowicz et al., "Carbon- and Precedence-Aware Scheduling for Data Processing
-    Clusters", 2025, on the k-min search of Lorenz, Panagiotou and Steger, Algorithmica 55(2), 2009: step i of the
-    power above a floor may be used while the carbon intensity is at or below threshold i. The range that the search
-    needs is that of the forecast day. Within the power jobs start in order of due time.
+    Clusters" (PCAPS), SIGCOMM 2025, on the k-min search of Lorenz, Panagiotou and Steger, Algorithmica 55(2), 2009:
+    step i of the power above a floor may be used while the carbon intensity is at or below threshold i. The range that
+    the search needs is that of the forecast day. Within the power jobs start in order of due time.
     """
 
     def __init__(

@@ -12,13 +12,14 @@ from envs.site import SiteSystem
 from models.hall import matched_fan_fraction
 
 FAN_MARGIN: Final = 1.1  # air delivered over the air that the servers drew in the last period
+NEEDED: Final = ("committed_kw_00", "waiting_kw")
 
 
 class SiteRulePolicy:
     """Starts jobs at once, holds one set-point with fans after the load, trades the battery alone.
 
-    Sells a fixed share of the free capacity. Offers flexibility from the battery at a fixed price whenever the DSO
-    wants some, and discharges for what it sold.
+    Sells a fixed share of the free capacity, or of what is left of it once the jobs that wait have started. Offers
+    flexibility from the battery at a fixed price whenever the DSO wants some, and discharges for what it sold.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class SiteRulePolicy:
         capacity_fraction: float = 0.0,
         flexibility_fraction: float = 0.0,
         flexibility_price_gbp_per_mwh: float = 150.0,
+        after_waiting: bool = False,
     ) -> None:
         """Set the rules.
 
@@ -39,6 +41,7 @@ class SiteRulePolicy:
             capacity_fraction: Share of the sellable capacity offered in every auction.
             flexibility_fraction: Share of the highest turn-down offered.
             flexibility_price_gbp_per_mwh: Price of the offer.
+            after_waiting: Sell the share of what neither running nor waiting jobs need now.
 
         Raises:
             ValueError: A number is not finite.
@@ -52,9 +55,13 @@ class SiteRulePolicy:
         self._max_discharge_kw = system.battery.max_discharge_kw
         fields = system.observation_fields
         self._it, self._sold = position(fields, "it_kw"), position(fields, "sold_now_kw")
+        self._capacity_kw = system.site.queue.capacity_kw if after_waiting else None
+        self._sellable, self._needed = position(fields, "sellable_kw"), [position(fields, name) for name in NEEDED]
 
     @classmethod
-    def for_env(cls, env: SystemEnv, battery: Literal["rule", "mpc"] = "rule", **settings: float) -> Self:
+    def for_env(
+        cls, env: SystemEnv, battery: Literal["rule", "mpc"] = "rule", after_waiting: bool = False, **settings: float
+    ) -> Self:
         """For a site environment; `settings` as in `__init__`.
 
         Raises:
@@ -64,7 +71,12 @@ class SiteRulePolicy:
             raise ValueError(f"this rule runs a SiteSystem, not a {type(env.system).__name__}")
         if battery not in ("rule", "mpc"):
             raise ValueError(f"unknown battery policy {battery!r}; allowed are 'rule' and 'mpc'")
-        return cls(env.system, (MpcPolicy if battery == "mpc" else RulePolicy).for_env(env), **settings)
+        return cls(
+            env.system,
+            (MpcPolicy if battery == "mpc" else RulePolicy).for_env(env),
+            **settings,
+            after_waiting=after_waiting,
+        )
 
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
@@ -76,4 +88,13 @@ class SiteRulePolicy:
         sold_kw = float(observation[self._sold])
         power = -sold_kw / self._max_discharge_kw if sold_kw > 0.0 else float(self._battery.act(observation)[0])
         fan_fraction = float(observation[self._it]) / self._full_speed_kw
+        capacity *= self._spare_fraction(observation)
         return np.array([power, 1.0, setpoint_c, fan_fraction, capacity, flexibility, price], dtype=np.float32)
+
+    def _spare_fraction(self, observation: FloatArray) -> float:
+        """Share of the sellable capacity that neither running nor waiting jobs need now; 1 if that is not asked."""
+        sellable_kw = float(observation[self._sellable])
+        if self._capacity_kw is None or sellable_kw <= 0.0:
+            return 1.0
+        spare_kw = self._capacity_kw - float(observation[self._needed].sum())
+        return min(max(spare_kw / sellable_kw, 0.0), 1.0)

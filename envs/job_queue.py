@@ -101,7 +101,7 @@ class JobQueueSystem(EpisodeSystem):
         expected_kw = cluster_model.it_power_kw(self.cluster, source.load_fraction * self.cluster.gpus, 1.0)
         self.position_kw = checked_position_kw(position_kw, expected_kw)
         self.added_fraction: float = _added_fraction(self.cluster)
-        self._end_cost_gbp_per_mwh = _end_cost_gbp_per_mwh(self.scenario.market, self.adders)
+        self.end_cost_gbp_per_mwh = _end_cost_gbp_per_mwh(self.scenario.market, self.adders)
         self.action_fields = tuple(
             Field(f"start_slot_{slot:02d}", 0.0, 1.0, f"above 0.5 starts the job in slot {slot}, if it fits")
             for slot in range(visible_slots)
@@ -132,7 +132,7 @@ class JobQueueSystem(EpisodeSystem):
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(
             self.rules, self.cluster, self.adders, self.jobs, self.scenario.market, self.position_kw,
-            self._end_cost_gbp_per_mwh, self._shown, lanes, actions, terms, over, observations,
+            self.end_cost_gbp_per_mwh, self._shown, lanes, actions, terms, over, observations,
         )  # fmt: skip
 
     def parameters(self) -> dict[str, dict[str, float]]:

@@ -78,15 +78,19 @@ def capture_interval(
     Args:
         weekly_gbp: The policy's weeks, shape (weeks,).
         idle_gbp: Weeks of doing nothing.
-        oracle_gbp: Weeks of the played oracle; they only set the interval's width.
+        oracle_gbp: Weeks of the played oracle; scaled to the bound where what it could play earned less, they set the
+            interval's width.
         bound_gbp: The proved bound on the whole split, which the point estimate is measured against.
         seed: Of the bootstrap.
 
     Returns:
         The capture of the whole split and its interval.
     """
-    sums = _resampled_sums(np.column_stack([weekly_gbp - idle_gbp, oracle_gbp - idle_gbp]), seed)
+    gained, possible = weekly_gbp - idle_gbp, oracle_gbp - idle_gbp
     point = capture(float(weekly_gbp.sum()), float(idle_gbp.sum()), bound_gbp)
+    sums = _resampled_sums(np.column_stack([gained, possible]), seed)
+    if possible.sum() > 0.0:
+        sums[:, 1] *= (bound_gbp - idle_gbp.sum()) / possible.sum()
     ratios = sums[sums[:, 1] > 0.0]
     if not ratios.size:
         return Interval(point, float("nan"), float("nan"))

@@ -57,6 +57,15 @@ def test_capture_without_an_oracle_is_not_a_number():
     assert np.isnan(capture_interval(np.ones(5), np.zeros(5), nothing, float("nan"))).all()
 
 
+def test_an_interval_of_captures_stands_about_the_share_of_the_bound_and_not_of_what_the_oracle_could_play():
+    rng = np.random.default_rng(3)
+    idle, possible = np.zeros(30), rng.gamma(20.0, 5.0, 30)
+    played, bound = 0.8 * possible, float(possible.sum())
+    found = capture_interval(0.5 * possible + rng.normal(size=30), idle, played, bound)
+    assert found.low < found.value == pytest.approx(0.5, abs=0.02)
+    assert found.value < found.high < 0.52
+
+
 def runs(values: dict[str, float], bound: float) -> list[Run]:
     return [
         Run(name, 0, trace(np.full(700, value / 700)), bound if name == "oracle" else float("nan"))

@@ -102,10 +102,19 @@ class PriceChain:
     def belief(self, shown: FloatArray) -> Belief:
         """Read one row of `envs.information.FIELDS`, shape (fields,)."""
         known, scale = shown.astype(np.float64)[None], float(_scale(shown[None])[0])
-        path = known[0, FORECAST] + _correction(known, np.arange(FORECAST_PERIODS), self.coefficients)[0]
+        path = self.path_gbp_per_mwh(shown[None])[0]
         now = (path[:1] - known[0, position(FIELDS, "day_ahead_price_gbp_per_mwh")]) / scale
         weights = _weights(now, self.centres)[0]
         return Belief(path, weights, self.means * scale, self._expected @ weights * scale)
+
+    def path_gbp_per_mwh(self, shown: FloatArray) -> Floats:
+        """The corrected forecast of rows of `envs.information.FIELDS`: shape (n, fields) in, (n, 48) out."""
+        known = shown.astype(np.float64)
+        return known[:, FORECAST] + _correction(known, np.arange(FORECAST_PERIODS), self.coefficients)
+
+    def scale_gbp_per_mwh(self, shown: FloatArray) -> Floats:
+        """Mean size of the deviations of the last known day, the unit of beliefs: shape (n, fields) in, (n,) out."""
+        return _scale(shown)
 
     def as_json(self) -> dict[str, list[Any]]:
         """Plain lists, for a bundle."""

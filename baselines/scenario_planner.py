@@ -1,6 +1,7 @@
 """A battery planned under several price paths at once."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cvxpy as cp
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from baselines.battery_block import BatteryBlock
 from baselines.program import SOLVERS, Program
+from data.schema import PERIOD_H
 from envs.information import FORECAST_PERIODS
 from models.battery import Battery
 from models.settlement import Adders
@@ -15,35 +17,85 @@ from models.settlement import Adders
 Floats = NDArray[np.float64]
 
 
-class ScenarioPlanner:
-    """One battery under several price paths: the first half-hour is decided before it is known which comes true.
+class Risk(NamedTuple):
+    """How much the worst paths count.
 
-    A two-stage linear program (Birge & Louveaux, Introduction to Stochastic Programming, ch. 2): every path has a plan
-    of its own, all begin alike, and the expected cost is least.
+    Attributes:
+        weight: Of the mean cost of the worst paths, 0 to 1; the rest is that of the mean of all.
+        tail_fraction: Probability of the paths that are the worst, above 0 and at most 1.
     """
 
-    def __init__(self, battery: Battery, adders: Adders, paths: int, solvers: Sequence[str] = SOLVERS) -> None:
-        """Compile the program for a number of paths of `FORECAST_PERIODS` half-hours."""
+    weight: float = 0.0
+    tail_fraction: float = 0.1
+
+
+class ScenarioPlanner:
+    """One battery under several price paths: the first half-hours are decided before it is known which comes true.
+
+    A two-stage linear program (Birge & Louveaux, Introduction to Stochastic Programming, ch. 2): every path has a plan
+    of its own, all begin alike, and the expected cost is least. With a risk weight the conditional value at risk of the
+    cost is a part of the objective, linear after Rockafellar & Uryasev, "Optimization of Conditional Value-at-Risk",
+    Journal of Risk 2(3), 2000.
+    """
+
+    def __init__(
+        self,
+        battery: Battery,
+        adders: Adders,
+        paths: int,
+        solvers: Sequence[str] = SOLVERS,
+        shared: int = 1,
+        risk: Risk | None = None,
+    ) -> None:
+        """Compile the program for a number of paths of `FORECAST_PERIODS` half-hours.
+
+        Args:
+            battery: What is planned for.
+            adders: Costs beside the price.
+            paths: How many.
+            solvers: CVXPY solvers, tried in turn.
+            shared: Half-hours that are decided before it is known which path comes true.
+            risk: How much the worst paths count; not more than others if not given.
+
+        Raises:
+            ValueError: A weight or a tail is out of range.
+        """
+        risk = risk or Risk()
+        if not (0.0 <= risk.weight <= 1.0 and 0.0 < risk.tail_fraction <= 1.0):
+            raise ValueError(f"{risk}: weight must be 0 to 1 and tail_fraction above 0 and at most 1")
         self._blocks = [BatteryBlock(battery, FORECAST_PERIODS) for _ in range(paths)]
-        self._price = cp.Parameter((paths, FORECAST_PERIODS))  # GBP/kWh, times the path's weight
+        # Money of each path times its probability: prices come multiplied, as the program must be linear in them.
+        self._price = cp.Parameter((paths, FORECAST_PERIODS))  # GBP/kWh
         self._weight = cp.Parameter(paths, nonneg=True)
+        self._held = cp.Parameter(paths, nonneg=True)  # worth of a stored kWh at the end
         network = adders.network_gbp_per_mwh / 1000.0
-        first, cost_gbp, constraints = self._blocks[0], 0.0, []
+        first, costs = self._blocks[0], []
+        constraints: list[cp.Constraint] = []
         for i, block in enumerate(self._blocks):
-            cost_gbp += self._price[i] @ block.bought_kwh
-            cost_gbp += self._weight[i] * (network * cp.sum(block.charged_kwh) + block.wear_gbp)
+            own = self._weight[i] * (network * cp.sum(block.charged_kwh) + block.wear_gbp)
+            costs.append(self._price[i] @ block.bought_kwh + own - self._held[i] * block.energy_kwh[-1])
             constraints += block.constraints
             if i:
                 constraints += [
-                    block.charged_kwh[0] == first.charged_kwh[0],
-                    block.bought_kwh[0] == first.bought_kwh[0],
+                    block.charged_kwh[:shared] == first.charged_kwh[:shared],
+                    block.bought_kwh[:shared] == first.bought_kwh[:shared],
                 ]
-        self._held = cp.Parameter(paths, nonneg=True)  # worth of a stored kWh at the end, times the weight
-        cost_gbp -= sum(self._held[i] * block.energy_kwh[-1] for i, block in enumerate(self._blocks))
-        self._program = Program(cost_gbp, constraints, solvers)
+        objective = (1.0 - risk.weight) * sum(costs)
+        if risk.weight > 0.0:
+            usual, worse = cp.Variable(), [cp.Variable(nonneg=True) for _ in costs]
+            constraints += [
+                more >= cost - self._weight[i] * usual for i, (more, cost) in enumerate(zip(worse, costs, strict=True))
+            ]
+            objective += risk.weight * (usual + sum(worse) / risk.tail_fraction)
+        self._program = Program(objective, constraints, solvers)
 
     def plan(
-        self, energy_kwh: float, price_gbp_per_mwh: Floats, weight: Floats, end_value_gbp_per_mwh: Floats
+        self,
+        energy_kwh: float,
+        price_gbp_per_mwh: Floats,
+        weight: Floats,
+        end_value_gbp_per_mwh: Floats,
+        first_h: float = PERIOD_H,
     ) -> tuple[Floats, Floats, Floats] | None:
         """The cheapest plans; None, and a logged reason, if no solver finds them.
 
@@ -52,12 +104,13 @@ class ScenarioPlanner:
             price_gbp_per_mwh: Paths, shape (paths, FORECAST_PERIODS).
             weight: Probability of each path, summing to 1.
             end_value_gbp_per_mwh: Worth of a stored MWh at the end of each path.
+            first_h: What is left of the first half-hour.
 
         Returns:
             Power in kW, energy in kWh and wear in GBP, the first two of shape (paths, FORECAST_PERIODS).
         """
         for block in self._blocks:
-            block.feed(energy_kwh, 0.0)
+            block.feed(energy_kwh, 0.0, first_h)
         self._price.value = weight[:, None] * price_gbp_per_mwh / 1000.0
         self._weight.value = weight
         self._held.value = weight * np.maximum(end_value_gbp_per_mwh, 0.0) / 1000.0

@@ -8,6 +8,7 @@ import numpy as np
 
 from baselines.cooling_mpc import CoolingMpcPolicy
 from baselines.mpc import MpcPolicy
+from baselines.mpc_scenario import ScenarioMpcPolicy
 from baselines.queue_mpc import QueueMpcPolicy
 from baselines.site_mpc import SiteMpcPolicy
 from envs.battery import BatterySystem
@@ -20,6 +21,7 @@ from evaluation.rollout import play
 
 PLANNED = {
     "battery": (BatterySystem, MpcPolicy),
+    "battery, 20 price paths": (BatterySystem, ScenarioMpcPolicy),
     "cooling": (CoolingSystem, CoolingMpcPolicy),
     "job queue, 16 jobs relaxed": (JobQueueSystem, QueueMpcPolicy),
     "whole site": (SiteSystem, SiteMpcPolicy),

@@ -76,6 +76,21 @@ def _stochastic_dp(folder: Path, site: Site, settings: dict[str, Any]) -> Policy
     return policy
 
 
+def _mpc_scenario(folder: Path, site: Site, settings: dict[str, Any]) -> Policy:
+    read_chain = import_module("baselines.price_chain").PriceChain.from_json
+    read_fan = import_module("baselines.price_fan").PriceFan.from_json
+    policy: Policy = import_module("baselines.mpc_scenario").ScenarioMpcPolicy(
+        site.battery,
+        site.adders,
+        site.observation_fields,
+        [read_chain(chain) for chain in settings["chains"]],
+        [read_fan(fan) for fan in settings["fans"]],
+        settings["spread_fraction"],
+        import_module("baselines.scenario_planner").Risk(settings["risk_weight"], settings["tail_fraction"]),
+    )
+    return policy
+
+
 def _rule(folder: Path, site: Site, settings: dict[str, Any]) -> Policy:
     policy: Policy = import_module("baselines.rule").RulePolicy(site.observation_fields, **settings)
     return policy
@@ -102,6 +117,7 @@ POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, Any]], Policy]]] = {
     "mpc": _mpc,
     "dp": _dp,
     "stochastic_dp": _stochastic_dp,
+    "mpc_scenario": _mpc_scenario,
     "rule": _rule,
     "idle": _idle,
 }

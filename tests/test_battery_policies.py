@@ -11,6 +11,7 @@ from baselines.dp import DpPolicy, StochasticDpPolicy
 from baselines.ema import EmaPolicy
 from baselines.idle import IdlePolicy
 from baselines.mpc import BatteryPlanner, MpcPolicy
+from baselines.mpc_scenario import ScenarioMpcPolicy
 from baselines.oracle import OraclePolicy, perfect_foresight
 from baselines.random import RandomPolicy
 from baselines.rule import RulePolicy
@@ -33,6 +34,7 @@ POLICIES = {
     "mpc": MpcPolicy,
     "dp": DpPolicy,
     "stochastic_dp": StochasticDpPolicy,
+    "mpc_scenario": ScenarioMpcPolicy,
     "ema": EmaPolicy,
 }
 ADDERS = Adders(network_gbp_per_mwh=12.0, carbon_gbp_per_tonne=60.0)

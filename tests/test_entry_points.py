@@ -59,7 +59,18 @@ def test_training_logs_money_by_name(work, trained):
 def test_evaluation_writes_rows_tables_page_and_winner(work, evaluated):
     folder = work / "reports/small"
     rows = pd.read_csv(folder / "results.csv")
-    assert set(rows["policy"]) == {"idle", "random", "rule", "mpc", "dp", "stochastic_dp", "ema", "oracle", "ppo"}
+    assert set(rows["policy"]) == {
+        "idle",
+        "random",
+        "rule",
+        "mpc",
+        "dp",
+        "stochastic_dp",
+        "mpc_scenario",
+        "ema",
+        "oracle",
+        "ppo",
+    }
     assert set(rows["split"]) == {"validation", "test"}
     tables = json.loads((folder / "results.json").read_text())
     assert len(tables["provenance"]["data_sha256"]) == 64

@@ -116,7 +116,12 @@ class MpcPolicy:
         return cls(env.system.battery, env.system.adders, env.system.observation_fields, solvers)
 
     def reset(self, seed: int) -> None:
-        """Nothing to forget."""
+        """Count anew."""
+        self.planner.relaxed_plans = self.planner.failed_plans = 0
+
+    def counts(self) -> dict[str, int]:
+        """Plans that began outside the band of energy, and plans that no solver found."""
+        return {"relaxed_plans": self.planner.relaxed_plans, "failed_plans": self.planner.failed_plans}
 
     def plan_kw(self, observation: FloatArray) -> NDArray[np.float64]:
         """The whole plan behind `act`, kW, shape (48,); zero after the end of the episode."""

@@ -93,6 +93,10 @@ class QueueMpcPolicy:
         self._calendar, self._arrivals, self._ran_kw = CalendarAhead(), Arrivals(self._expected), 0.0
         self.failed_plans = 0
 
+    def counts(self) -> dict[str, int]:
+        """Plans that HiGHS did not find in time."""
+        return {"failed_plans": self.failed_plans}
+
     def act(self, observation: FloatArray) -> FloatArray:
         """Which slots start, shape (slots,)."""
         shown = observation[self._slots].astype(np.float64)  # (slots, 4)

@@ -163,6 +163,20 @@ def test_when_every_solver_fails_the_plan_is_to_rest_and_the_reason_is_logged(ca
     plan_kw = planner.plan_kw(500.0, np.linspace(20.0, 120.0, 48), 60.0)
     assert (plan_kw == 0.0).all()
     assert "MOSEK" in caplog.text
+    assert planner.failed_plans == 1
+
+
+def test_a_plan_from_outside_the_band_is_made_and_counted(validation):
+    env = SystemEnv(BatterySystem(validation))
+    policy = MpcPolicy.for_env(env)
+    observation, _ = env.reset(seed=0)
+    policy.reset(0)
+    policy.act(observation)
+    assert policy.counts() == {"relaxed_plans": 0, "failed_plans": 0}
+    observation = observation.copy()
+    observation[0] = 0.05  # below the lowest charge
+    assert np.isfinite(policy.act(observation)).all()
+    assert policy.counts() == {"relaxed_plans": 1, "failed_plans": 0}
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

@@ -22,6 +22,7 @@ from agents.bundle import FORECASTER, write_bundle
 from agents.ppo import PpoTrainer
 from baselines.mpc import BatteryPlanner
 from baselines.price_chain import PriceChain
+from baselines.price_fan import PriceFan
 from data.publication import hide_unpublished
 from data.synthetic import generate
 from dispatch.ladder import Proposal
@@ -105,13 +106,17 @@ def bundle(systems, forecaster, tmp_path_factory):
 
 
 def _settings(kind, system):
-    if kind != "stochastic_dp":
+    if kind not in ("stochastic_dp", "mpc_scenario"):
         return {}
     history = system.scenario.history  # what it is fitted on makes no difference here
     price = history.market.imbalance_price_gbp_per_mwh
     shown = history.price_information_twice[: 1 if system.decision_minutes == 30 else 2]
-    chains = [PriceChain.fit(each[: price.size], price).as_json() for each in shown]
-    return {"chains": chains, "spread_fraction": 0.5, "points": 61}
+    chains = [PriceChain.fit(each[: price.size], price) for each in shown]
+    settings = {"chains": [chain.as_json() for chain in chains], "spread_fraction": 0.5}
+    if kind == "stochastic_dp":
+        return {**settings, "points": 61}
+    fans = [PriceFan.fit(chain, each, price, paths=3).as_json() for chain, each in zip(chains, shown, strict=True)]
+    return {**settings, "fans": fans, "risk_weight": 0.2, "tail_fraction": 0.3}
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +161,7 @@ def only_problem(answer, status=422):
 
 
 @pytest.mark.parametrize("minutes", [30, 15])
-@pytest.mark.parametrize("kind", ["onnx", "mpc", "dp", "stochastic_dp", "rule", "idle"])
+@pytest.mark.parametrize("kind", ["onnx", "mpc", "dp", "stochastic_dp", "mpc_scenario", "rule", "idle"])
 def test_live_equals_simulation(kind, minutes, bundle, systems, table):
     folder = bundle(kind, minutes)
     dispatcher, bundled = Dispatcher.from_bundle(folder), Bundle.read(folder)

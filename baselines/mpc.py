@@ -37,6 +37,8 @@ class BatteryPlanner:
 
     Attributes:
         solved: Whether a solver found the last plan.
+        relaxed_plans: Plans so far that began outside the band of energy, and were made from its nearest edge.
+        failed_plans: Plans so far that no solver found.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class BatteryPlanner:
             solvers: CVXPY solvers, tried in turn.
         """
         self.battery, self.horizon, self.solved = battery, horizon, False
+        self.relaxed_plans = self.failed_plans = 0
         self._block = BatteryBlock(battery, horizon)
         self._price = cp.Parameter(horizon)  # GBP/kWh
         network_gbp = adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._block.charged_kwh)
@@ -84,9 +87,10 @@ class BatteryPlanner:
                 f"a plan needs finite numbers; got energy {energy_kwh}, end value {end_value_gbp_per_mwh} and "
                 f"{int((~np.isfinite(price_gbp_per_mwh)).sum())} prices that are not"
             )
-        self._block.feed(energy_kwh, end_value_gbp_per_mwh, first_h)
+        self.relaxed_plans += int(not self._block.feed(energy_kwh, end_value_gbp_per_mwh, first_h))
         self._price.value = price_gbp_per_mwh / 1000.0
         self.solved = self._program.solve()
+        self.failed_plans += int(not self.solved)
         return self._block.power_kw if self.solved else np.zeros(self.horizon)
 
 

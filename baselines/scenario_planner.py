@@ -64,7 +64,9 @@ class ScenarioPlanner:
         if not (0.0 <= risk.weight <= 1.0 and 0.0 < risk.tail_fraction <= 1.0):
             raise ValueError(f"{risk}: weight must be 0 to 1 and tail_fraction above 0 and at most 1")
         self._blocks = [BatteryBlock(battery, FORECAST_PERIODS) for _ in range(paths)]
-        # Money of each path times its probability: prices come multiplied, as the program must be linear in them.
+        # Money of each path times its probability: prices come multiplied, as the program must be linear in them. All
+        # is counted as often as there are paths, or the coefficients would get small for the solvers.
+        self._paths = paths
         self._price = cp.Parameter((paths, FORECAST_PERIODS))  # GBP/kWh
         self._weight = cp.Parameter(paths, nonneg=True)
         self._held = cp.Parameter(paths, nonneg=True)  # worth of a stored kWh at the end
@@ -86,7 +88,7 @@ class ScenarioPlanner:
             constraints += [
                 more >= cost - self._weight[i] * usual for i, (more, cost) in enumerate(zip(worse, costs, strict=True))
             ]
-            objective += risk.weight * (usual + sum(worse) / risk.tail_fraction)
+            objective += risk.weight * (paths * usual + sum(worse) / risk.tail_fraction)
         self._program = Program(objective, constraints, solvers)
 
     def plan(
@@ -111,9 +113,10 @@ class ScenarioPlanner:
         """
         for block in self._blocks:
             block.feed(energy_kwh, 0.0, first_h)
-        self._price.value = weight[:, None] * price_gbp_per_mwh / 1000.0
-        self._weight.value = weight
-        self._held.value = weight * np.maximum(end_value_gbp_per_mwh, 0.0) / 1000.0
+        share = self._paths * weight
+        self._price.value = share[:, None] * price_gbp_per_mwh / 1000.0
+        self._weight.value = share
+        self._held.value = share * np.maximum(end_value_gbp_per_mwh, 0.0) / 1000.0
         if not self._program.solve():
             return None
         return (

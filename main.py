@@ -10,7 +10,7 @@ from commands import agents, audit, token
 from commands.beckn import beckn
 
 app = typer.Typer(help="Run and examine a GridPilot site.", no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (agents.launch, agents.coordination, agents.compute, agents.grid):
+for command in (agents.launch, agents.plan, agents.coordination, agents.compute, agents.grid):
     app.command()(command)
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")

@@ -1,11 +1,11 @@
-"""`python main.py launch|coordination|compute|grid`: the agents that plan a cluster's jobs."""
+"""`python main.py launch|plan|coordination|compute|grid`: the agents that plan a cluster's jobs."""
 
 import asyncio
 import json
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -18,11 +18,12 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine;
 Data = Annotated[
     Path | None, typer.Option(help="Folder with the grid table gb_halfhourly.parquet; a synthetic one if not given.")
 ]
+Horizon = Annotated[float, typer.Option(help="How far to plan: half-hours up to 168 h.")]
 Jobs = Annotated[Path | None, typer.Option(envvar=JOBS_VARIABLE, help="JSON file of jobs to begin with.")]
 
 
 def launch(
-    horizon_hours: Annotated[float, typer.Option(help="How far to plan: half-hours up to 168 h.")] = 24.0,
+    horizon_hours: Horizon = 24.0,
     port: Annotated[
         int, typer.Option(min=0, max=65533, help="Of the coordination agent; compute and grid take the next two.")
     ] = 9001,
@@ -43,8 +44,25 @@ def launch(
         answer = _finished(
             agents.launch(port, data, specs, horizon_hours, stay), interrupted=0 if stay else INTERRUPTED
         )
-    typer.echo(answer)
-    raise typer.Exit(0 if json.loads(answer)["status"] == "success" else 1)
+    _print(answer)
+
+
+def plan(
+    horizon_hours: Horizon = 24.0,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="ISO 8601 with a time zone; the next half-hour if not given.")
+    ] = None,
+    coordination_url: Annotated[
+        str, typer.Option(envvar="COORDINATION_AGENT_URL", help="Where the coordination agent answers.")
+    ] = "http://127.0.0.1:9001",
+) -> None:
+    """Ask a running coordination agent to plan, and print the plan as JSON."""
+    from server.a2a.client import ask
+    from server.caco.agent import Unreachable
+
+    command = {"command": "run_caco_planning", "horizon_hours": horizon_hours} | ({"from": begin} if begin else {})
+    with told(Unreachable):
+        _print(_finished(ask(coordination_url, json.dumps(command)), interrupted=INTERRUPTED))
 
 
 def coordination(
@@ -79,15 +97,24 @@ def grid(port: Port = 9003, data: Data = None) -> None:
         _finished(agents.run(agents.grid_agent(data), port), interrupted=0)
 
 
+def _print(answer: str) -> NoReturn:
+    """Print an agent's answer; exit status 1 if it is an error."""
+    typer.echo(answer)
+    raise typer.Exit(0 if json.loads(answer)["status"] == "success" else 1)
+
+
 def _finished(work: Coroutine[Any, Any, Any], interrupted: int) -> Any:
     """The result of work that Ctrl-C and a termination signal end cleanly, with exit status `interrupted`."""
-    from server.a2a.serving import ends_on_terminate
+    from server.a2a.serving import end_on_terminate
+
+    async def until_terminated() -> Any:
+        end_on_terminate()
+        return await work
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for library in ("httpx", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    ends_on_terminate()
     try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
+        return asyncio.run(until_terminated())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(interrupted) from None

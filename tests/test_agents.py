@@ -20,6 +20,7 @@ from server.caco.agent import Unreachable
 from server.caco.answers import FlexibilityProfile, GridForecast, LatestPlan, Plan
 from server.caco.commands import (
     JOB,
+    MOST_JOBS,
     GetFlexibilityProfile,
     GetGridForecast,
     GetLatestPlan,
@@ -242,6 +243,14 @@ def test_of_a_wrong_message_no_job_is_taken(site):
     ):
         assert hint in refused(site.compute, {"command": "ingest_jobs", "jobs": jobs})["message"]
     assert ingested(site.compute, [JobSpec(**fresh)])["tracked_jobs"] == 2
+
+
+def test_more_jobs_than_are_kept_are_refused():
+    full = [JobSpec(**JOB).model_copy(update={"job_id": f"job-{n}"}) for n in range(MOST_JOBS - 1)]
+    agent = ComputeAgent(12_000.0, full)
+    two = [JOB | {"job_id": "one"}, JOB | {"job_id": "two"}]
+    assert f"at most {MOST_JOBS}" in refused(agent, {"command": "ingest_jobs", "jobs": two})["message"]
+    assert asked(agent, {"command": "ingest_jobs", "jobs": two[:1]})["tracked_jobs"] == MOST_JOBS
 
 
 def test_an_unknown_cluster_is_refused_and_those_known_are_named(site):

@@ -45,6 +45,15 @@ def main(*arguments, **changes):
 
 
 def start(*arguments, **changes):
+    """A process as a shell starts one in the background: with Ctrl-C ignored."""
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return begin(*arguments, **changes)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+
+
+def begin(*arguments, **changes):
     return subprocess.Popen(
         [sys.executable, "main.py", *arguments],
         cwd=ROOT,
@@ -176,6 +185,7 @@ def test_three_processes_plan_together_and_end_when_told():
         plan = Plan.model_validate(command(coordination_url, **asked))
         assert plan.scheduled_jobs
         compute.send_signal(signal.SIGINT)
+        compute.send_signal(signal.SIGTERM)
         assert compute.wait(20) == 0
         told = command(coordination_url, **asked)
         assert told["status"] == "error"
@@ -188,27 +198,32 @@ def test_three_processes_plan_together_and_end_when_told():
             assert "Traceback" not in process.stderr.read()
 
 
-def test_launch_that_stays_serves_all_three_until_interrupted():
-    process = start("launch", "--stay", "--port", "0")
-    with ending(process):
-        urls = urls_of(process, 3)
-        plan = json.loads(process.stdout.readline())
-        assert command(urls["coordination"], command="get_latest_plan")["scheduled_jobs"] == plan["scheduled_jobs"]
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=20)
-        assert (process.returncode, out) == (0, "")
-        assert "Traceback" not in errors
-        for url in urls.values():
-            with pytest.raises(httpx.ConnectError):
-                httpx.get(url)
-
-
 @pytest.fixture
 def typed():
     """A command line in this process; gives exit status, stdout and stderr."""
     handler = signal.getsignal(signal.SIGTERM)
     yield lambda *arguments, **changes: CliRunner().invoke(app, arguments, env=changes)
     signal.signal(signal.SIGTERM, handler)
+
+
+def test_launch_that_stays_serves_all_three_until_interrupted(typed):
+    process = begin("launch", "--stay", "--port", "0")
+    with ending(process):
+        urls = urls_of(process, 3)
+        plan = json.loads(process.stdout.readline())
+        assert command(urls["coordination"], command="get_latest_plan")["scheduled_jobs"] == plan["scheduled_jobs"]
+        again = typed("plan", "--from", plan["window"]["from"], COORDINATION_AGENT_URL=urls["coordination"])
+        assert (again.exit_code, json.loads(again.stdout)) == (0, plan)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "")
+        gone = typed("plan", COORDINATION_AGENT_URL=urls["coordination"])
+        assert (gone.exit_code, gone.stdout) == (2, "")
+        assert f"error: {urls['coordination']}" in gone.stderr
+        assert "Traceback" not in errors
+        for url in urls.values():
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(url)
 
 
 @pytest.mark.parametrize("name", ["compute", "launch"])

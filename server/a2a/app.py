@@ -23,7 +23,7 @@ from server.schemas import Problem
 
 MOST_BYTES: Final = 1_000_000  # some 3,000 jobs
 JSON: Final = "application/json"
-OWN_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
+OWN_HOSTS: Final = ("127.0.0.1", "localhost")
 
 
 def create_app(agent: Agent, url: str) -> Starlette:

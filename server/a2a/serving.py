@@ -29,9 +29,14 @@ async def serving(*sites: tuple[ASGIApp, socket.socket]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-def ends_on_terminate() -> None:
-    """Let a termination signal do what Ctrl-C does: end the main task and clean up."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+def end_on_terminate() -> None:
+    """Let a termination signal do what Ctrl-C does: cancel the current task, so that it cleans up.
+
+    Ctrl-C itself may be ignored: shells start processes in the background like that.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
 
 
 class _Server(uvicorn.Server):

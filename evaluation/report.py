@@ -38,6 +38,8 @@ POLICIES: Final[dict[str, str]] = {
     "idle": "does nothing; the zero of the share of perfect foresight",
     "random": "acts at random; a check from below",
     "rule": "buys when the price looks cheap against the coming day and sells when it looks dear",
+    "mpc_rules": "every device by a rule of its own, the battery by plan",
+    "sell_spare": "as mpc_rules, and sells the capacity that running and waiting jobs leave",
     "greedy": "sorts jobs by priority and takes the best slots that fit",
     "mpc": "optimises the next 24 hours on the price forecast, does the first step, then plans again",
     "dp": "makes the same plan as mpc by dynamic programming",

@@ -48,7 +48,7 @@ POLICIES: Final[dict[str, str]] = {
     "ppo": "a neural network trained by reinforcement learning (proximal policy optimisation)",
     "ema": "trades the crossing of two moving averages",
     "consensus": "a weighted vote of other policies",
-    "oracle": "knows every future price, as no real policy can; here only as the upper bound",
+    "oracle": "knows the whole future, as no real policy can; its plan as far as it can be played, the bound beside it",
 }
 
 
@@ -125,7 +125,7 @@ def _blocks(results: Results) -> list[Block]:
     splits = splits_of(results)
     anchor = results.policies["normaliser"].iloc[0] if len(results.policies) else ""
     unit = (
-        "its share of what the oracle gained over idle in that week"
+        "its share of what foresight gained over idle in that week"
         if anchor == ORACLE
         else f"its gain over idle as a share of what {anchor} gains in a mean week, or loses"
     )

@@ -38,14 +38,25 @@ def normaliser(runs: dict[str, list[Run]]) -> tuple[str, NDArray[np.float64]]:
     """What scores are divided by: who sets it, and GBP for every week, shape (weeks,).
 
     With an oracle it is what the oracle gained over idle in the same week, so that a score is a share of perfect
-    foresight. Without one it is the size of the mean week's gain of the plain rule: single weeks of a rule may gain
-    nothing at all. Weeks without a positive value are NaN, and so is all if neither was played.
+    foresight; where its plan cannot be played as well as it bounds, the weeks are scaled to the bound. Without one it
+    is the size of the mean week's gain of the plain rule: single weeks of a rule may gain nothing at all. Weeks without
+    a positive value are NaN, and so is all if neither was played.
     """
     anchor = next((name for name in (ORACLE, RULE) if name in runs), IDLE)
     gained = (whole_weeks(runs[anchor]) - whole_weeks(runs[IDLE])).mean(axis=0)
-    if anchor != ORACLE:
+    if anchor == ORACLE:
+        gained = gained * _bound_over_played(runs)
+    else:
         gained = np.full_like(gained, abs(gained.mean()) if gained.size else np.nan)
     return anchor, np.where(gained > 0.0, gained, np.nan)
+
+
+def _bound_over_played(runs: dict[str, list[Run]]) -> float:
+    """What the bound gains over idle, over what the oracle's plan gained; 1 if there is no bound or no gain."""
+    oracle, idle = runs[ORACLE][0], float(runs[IDLE][0].trace["reward_gbp"].sum())
+    played = float(oracle.trace["reward_gbp"].sum()) - idle
+    share = (oracle.bound_gbp - idle) / played if played > 0.0 else 1.0
+    return share if np.isfinite(share) else 1.0
 
 
 def scores(runs: dict[str, list[Run]]) -> dict[str, Scores]:

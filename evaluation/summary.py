@@ -286,7 +286,7 @@ def _row(results: Results, split: str, policy: str, seed: int) -> Any:
 
 def _mark(results: Results, row: dict[str, Any], reference: str) -> str:
     if row["policy"] == ORACLE:
-        return "upper bound"
+        return "foresight, played"
     if row["policy"] == results.winner and row["seed"] == str(_best(results, splits_of(results)[0]).seed):
         return "winner"
     return "reference" if row["policy"] == reference else ""

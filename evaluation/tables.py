@@ -106,7 +106,7 @@ def _seeds_cell(rows: pd.DataFrame, shares: bool) -> Cell:
 
 def _mark(results: Results, policy: str, reference: str) -> str:
     if policy == ORACLE:
-        return "upper bound"
+        return "foresight, played"
     return "winner" if policy == results.winner else "reference" if policy == reference else ""
 
 

@@ -7,9 +7,10 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from agents.lanes_vec_env import LanesVecEnv
 from baselines.site_rules import SiteRulePolicy
+from data.publication import hide_unpublished
 from data.tenants import TenantSource
 from envs.fields import position
-from envs.scenario import Scenario
+from envs.scenario import Episode, History, Scenario
 from envs.single import SystemEnv
 from envs.site import SiteSystem
 from envs.site_parallel import AGENTS, SiteParallelEnv
@@ -235,3 +236,28 @@ def test_agents_together_decide_every_field_once_and_do_what_the_single_env_does
 def test_parts_that_cannot_be_right_are_refused(change, says, days):
     with pytest.raises(ValueError, match=says):
         SiteSystem(days, **change)
+
+
+def test_the_rule_that_sells_what_is_free_leaves_room_for_the_jobs_that_wait(table, forecaster):
+    """Its offer is the capacity less running and waiting jobs, and rests on nothing that is not published."""
+    taken = []
+    first = Scenario(History(table, forecaster), "validation", "split").episodes[0].first
+    for known in (table, hide_unpublished(table, first + 20)):
+        env = SystemEnv(SiteSystem(Scenario(History(known, forecaster), "validation", "split")))
+        env.system.scenario.episodes = [Episode(first, first + 60)]
+        policy = SiteRulePolicy.for_env(env, "mpc", after_waiting=True, capacity_fraction=1.0)
+        at = {name: position(env.system.observation_fields, name) for name in ("sellable_kw", "waiting_kw")}
+        observation, _ = env.reset(seed=0)
+        actions = []
+        for _ in range(21):
+            action = policy.act(observation)
+            lane, seen_kw = env.lanes[0]["queue"], observation[at["sellable_kw"]]
+            t = int(env.lanes[0]["period"])
+            running_kw = 0.5 * (queue.running_kw(lane, t) + queue.running_kw(lane, t + 1))
+            spare_kw = env.system.site.queue.capacity_kw - running_kw - observation[at["waiting_kw"]]
+            assert action[4] * seen_kw == pytest.approx(np.clip(spare_kw, 0.0, seen_kw), abs=0.01)
+            actions.append(action)
+            observation, *_ = env.step(action)
+        taken.append(actions)
+    np.testing.assert_array_equal(*taken)
+    assert np.ptp([action[4] for action in taken[0]]) > 0.1

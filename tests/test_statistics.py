@@ -121,6 +121,14 @@ def test_scores_are_shares_of_what_the_oracle_gained_in_the_same_week():
     np.testing.assert_allclose(found["oracle"], 1.0)
 
 
+def test_where_the_plan_earns_less_than_its_bound_the_weeks_are_scaled_to_the_bound():
+    oracle = run("oracle", [110.0, 60.0])._replace(bound_gbp=210.0)  # played it gained 160 of 200
+    runs = {"idle": [run("idle", [10.0, 0.0])], "oracle": [oracle], "ppo": [run("ppo", [60.0, 40.0])]}
+    found = scores(runs)
+    np.testing.assert_allclose(found["oracle"], 0.8)
+    np.testing.assert_allclose(found["ppo"], [[0.4, 40.0 / 75.0]])
+
+
 def test_without_an_oracle_the_mean_week_of_the_rule_is_one():
     runs = {"idle": [run("idle", [0.0, 0.0])], "rule": [run("rule", [-10.0, 30.0])], "ppo": [run("ppo", [20.0, 5.0])]}
     assert normaliser(runs)[0] == "rule"

@@ -260,4 +260,4 @@ def test_the_rule_that_sells_what_is_free_leaves_room_for_the_jobs_that_wait(tab
             observation, *_ = env.step(action)
         taken.append(actions)
     np.testing.assert_array_equal(*taken)
-    assert np.ptp([action[4] for action in taken[0]]) > 0.1
+    assert min(action[4] for action in taken[0]) < 0.95  # jobs did wait

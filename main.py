@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy loads
 
 import typer
 
-from commands import agents, audit, token
+from commands import agents, audit, orders, token
 from commands.beckn import beckn
 
 app = typer.Typer(help="Run and examine a GridPilot site.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -14,6 +14,7 @@ for command in (agents.launch, agents.plan, agents.coordination, agents.compute,
     app.command()(command)
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
+app.add_typer(orders.app, name="orders")
 app.command()(beckn)
 
 if __name__ == "__main__":

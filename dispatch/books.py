@@ -134,7 +134,7 @@ def receive(
 def received_gbp(connection: sa.Connection, order_id: str) -> Decimal:
     """What a buyer has paid for an order."""
     query = sa.select(payment_table.c.amount_gbp).where(payment_table.c.order_id == order_id)
-    return sum((Decimal(text) for text in connection.execute(query).scalars()), Decimal(0))
+    return sum((Decimal(text) for text in connection.execute(query).scalars()), Decimal("0.00"))
 
 
 def disagreements(store: Store, audit: Audit) -> list[Fault]:

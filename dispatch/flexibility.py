@@ -370,7 +370,10 @@ def _on_sale(connection: sa.Connection, offer_id: str, at: datetime) -> Offer:
     if row is None:
         raise NotAvailable(Reason.UNKNOWN_OFFER, f"there is no offer {offer_id!r}")
     offer = _offer(row)
-    if offer.withdrawn or offer.expires_at <= at:
+    if offer.expires_at <= at:
+        text = f"offer {offer_id!r} could be ordered until {offer.expires_at.isoformat()}; search for others"
+        raise NotAvailable(Reason.QUOTE_EXPIRED, text)
+    if offer.withdrawn:
         raise NotAvailable(Reason.GONE, f"offer {offer_id!r} is no longer for sale")
     return offer
 

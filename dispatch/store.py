@@ -1,5 +1,6 @@
 """What the live side keeps: one SQL database, SQLite by default and PostgreSQL by URL."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -78,13 +79,15 @@ class Store:
         if kind == "sqlite" and not read_only:
             _prepare_sqlite(self.engine)
         self._writing = self.engine.execution_options(writes=True)
+        self._turn = threading.Lock()
         if not read_only:
             self._migrate()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that may write; one at a time over all threads and processes, all of it or nothing is kept."""
-        with self._writing.begin() as connection:
+        # Threads of one process queue here: waiting for another writer, SQLite itself sleeps and tries again.
+        with self._turn, self._writing.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER_LOCK)))
             yield connection

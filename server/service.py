@@ -24,6 +24,7 @@ from server.jobs import Job, Jobs
 from server.live_market import LiveMarket
 from server.live_routes import live_section
 from server.metrics import Metrics
+from server.orders import orders_section
 from server.risk_routes import risk_section
 from server.settings import Settings
 from server.system import system_section
@@ -89,7 +90,8 @@ def create_service(
     )
     jobs = Jobs([*_jobs(operation, audit, settings, execution), _look(parts, operation)], clock)
     edge = Edge(settings.tokens, any_host=False, requests_per_second=operation.requests_per_second)
-    app = create_app(desk, [live_section(desk), risk_section(desk), system_section(parts, jobs)], edge, metrics)
+    sections = [live_section(desk), risk_section(desk), orders_section(store), system_section(parts, jobs)]
+    app = create_app(desk, sections, edge, metrics)
     if settings.otlp_endpoint is not None:
         trace(app, str(settings.otlp_endpoint))
     return app

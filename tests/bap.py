@@ -139,10 +139,16 @@ class Bap:
             f'headers="(created) (expires) digest", signature="{signature}"'
         )
 
-    def post(self, client: httpx.Client, body: dict[str, Any] | bytes, path: str | None = None) -> httpx.Response:
+    def post(
+        self,
+        client: httpx.Client,
+        body: dict[str, Any] | bytes,
+        path: str | None = None,
+        created: int | None = None,
+    ) -> httpx.Response:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         path = path or f"/{body['context']['action']}"
-        headers = {"authorization": self.signed(raw), "content-type": "application/json"}
+        headers = {"authorization": self.signed(raw, created), "content-type": "application/json"}
         return client.post(path, content=raw, headers=headers)
 
     def wait(self, count: int, seconds: float = 20.0) -> list[dict[str, Any]]:
@@ -162,3 +168,37 @@ class Bap:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class RegistryServer:
+    """A registry of one subscriber, which may be wrong about it."""
+
+    def __init__(self, row):
+        self.asked = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                outer.asked += 1
+                body = json.dumps([row] if isinstance(row, dict) else row).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def row_of(bap, **changes):
+    row = {"subscriber_id": "127.0.0.1", "ukId": "k1", "signing_public_key": bap.public, "status": "SUBSCRIBED"}
+    return {**row, **changes}

@@ -48,13 +48,14 @@ class Running:
         seller: Seller | None = None,
         registry: Registry | None = None,
         subscription: Subscription | None = None,
+        allowed: frozenset[str] | None = None,
     ) -> None:
         self.store, self.audit, self.key = store, Audit(store), Ed25519PrivateKey.generate()
         clock = lambda: datetime.now(UTC)  # noqa: E731
         provider = Provider(self.audit, SHOP, seller)
         inbox = Inbox(store, self.audit, provider, BPP_ID, BPP_URI, message_ids)
-        allowed = frozenset({f"127.0.0.1:{bap.port}"})
-        caller = Caller(inbox, Signer(BPP_ID, "k1", self.key), allowed)
+        reached = frozenset({f"127.0.0.1:{bap.port}"}) if allowed is None else allowed
+        caller = Caller(inbox, Signer(BPP_ID, "k1", self.key), reached)
         known = registry or FixedRegistry([Subscriber("127.0.0.1", "k1", public_key(bap.public), 2**40)])
         endpoint = Endpoint(inbox, caller, Terms((DOMAIN,), BPP_ID, known), clock, subscription)
         app = FastAPI(lifespan=lambda app: endpoint.running())

@@ -302,7 +302,8 @@ def test_what_was_acknowledged_is_acted_on_by_the_next_process(store, bap):
     inbox = Inbox(store, audit, Provider(audit, SHOP), BPP_ID, BPP_URI)
     body = bap.message("confirm", order_of())
     now = datetime.now(UTC)
-    inbox.take(json.dumps(body).encode(), read_context(body, "confirm", (DOMAIN,), now), now)
+    taken = inbox.take([(json.dumps(body).encode(), read_context(body, "confirm", (DOMAIN,), now))], now)
+    assert taken == [None]
     running = Running(store, bap)
     assert bap.wait(1)[0]["message"]["order"]["state"] == "CONFIRMED"
     running.close()

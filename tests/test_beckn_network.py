@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -22,7 +21,7 @@ from dispatch.store import Store
 from server.beckn.registry import HttpRegistry
 from server.beckn.settings import BppSettings, raw_key
 from server.beckn.subscription import Subscription
-from tests.bap import Bap
+from tests.bap import Bap, RegistryServer, row_of
 from tests.bpp import Running, ask
 
 
@@ -38,40 +37,6 @@ def store(tmp_path):
     store = Store(f"sqlite:///{tmp_path / 'state.db'}")
     yield store
     store.close()
-
-
-class RegistryServer:
-    """A registry of one subscriber, which may be wrong about it."""
-
-    def __init__(self, row):
-        self.asked = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["content-length"]))
-                outer.asked += 1
-                body = json.dumps([row] if isinstance(row, dict) else row).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def row_of(bap, **changes):
-    row = {"subscriber_id": "127.0.0.1", "ukId": "k1", "signing_public_key": bap.public, "status": "SUBSCRIBED"}
-    return {**row, **changes}
 
 
 def test_a_subscriber_is_looked_up_once_and_remembered(store, bap):

@@ -79,7 +79,7 @@ def test_every_kind_of_no(shop):
     assert reason(shop, quoted, "a", 500.1) is Reason.GONE
     assert reason(shop, quoted, "a", -1.0) is Reason.GONE
     assert reason(shop, quoted, "a", float("nan")) is Reason.GONE
-    assert reason(shop, quoted, "a", at=START) is Reason.GONE  # expired
+    assert reason(shop, quoted, "a", at=START) is Reason.QUOTE_EXPIRED
     quoted(shop, "a")
     assert reason(shop, written, confirm, "a", NOON + QUOTE_LASTS + timedelta(seconds=1)) is Reason.QUOTE_EXPIRED
     quoted(shop, "b")

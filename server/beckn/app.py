@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -39,7 +38,14 @@ logger = logging.getLogger(__name__)
 SETTLED_EVERY_S: Final = 60.0
 
 
-def create_bpp(settings: BppSettings, store: Store, audit: Audit, uri: str) -> FastAPI:
+def now() -> datetime:
+    """The present instant."""
+    return datetime.now(UTC)
+
+
+def create_bpp(
+    settings: BppSettings, store: Store, audit: Audit, uri: str, clock: Callable[[], datetime] = now
+) -> FastAPI:
     """Put a provider behind HTTP.
 
     Args:
@@ -47,6 +53,7 @@ def create_bpp(settings: BppSettings, store: Store, audit: Audit, uri: str) -> F
         store: Where everything is kept.
         audit: Records what is exchanged and agreed.
         uri: Its address, unless the settings name another.
+        clock: The present instant, UTC.
 
     Raises:
         ValueError: A key is none, or a setting that needs another is alone.
@@ -61,7 +68,9 @@ def create_bpp(settings: BppSettings, store: Store, audit: Audit, uri: str) -> F
         settings.email,
         settings.support_url,
     )
-    registry = None if settings.registry_url is None else HttpRegistry(settings.registry_url, time.time)
+    registry = (
+        None if settings.registry_url is None else HttpRegistry(settings.registry_url, lambda: clock().timestamp())
+    )
     inbox = Inbox(
         store,
         audit,
@@ -72,16 +81,16 @@ def create_bpp(settings: BppSettings, store: Store, audit: Audit, uri: str) -> F
     )
     caller = Caller(inbox, Signer(settings.provider_id, settings.key_id, _signing_key(settings)), settings.allowed)
     terms = routes.Terms((settings.domain,), settings.provider_id, registry)
-    endpoint = Endpoint(inbox, caller, terms, now, _subscription(settings))
+    endpoint = Endpoint(inbox, caller, terms, clock, _subscription(settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            offers = seller.put_on_sale(now())
+            offers = seller.put_on_sale(clock())
             logger.info("%d offers are on sale", len(offers))
         except Exception:
             logger.exception("nothing could be planned at start; every search tries again")
-        keeper = asyncio.create_task(_keep_books(store, audit))
+        keeper = asyncio.create_task(_keep_books(store, audit, clock))
         async with endpoint.running():
             yield
         keeper.cancel()
@@ -128,17 +137,12 @@ def seller_of(settings: BppSettings, store: Store, audit: Audit) -> Seller:
     )
 
 
-def now() -> datetime:
-    """The present instant."""
-    return datetime.now(UTC)
-
-
-async def _keep_books(store: Store, audit: Audit) -> None:
+async def _keep_books(store: Store, audit: Audit, clock: Callable[[], datetime]) -> None:
     """Note again and again which orders are over, and settle them with the readings there are."""
 
     def settle() -> None:
         with store.writing() as connection:
-            books.settle(connection, audit, now(), again=False)
+            books.settle(connection, audit, clock(), again=False)
 
     while True:
         try:

@@ -4,7 +4,6 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -22,6 +21,7 @@ TIMEOUT_S: Final = 10.0
 VALID_S: Final = 30
 AT_ONCE: Final = 64
 MOST_SHOWN: Final = 200
+MOST_ANSWERED: Final = 65_536
 
 
 class Forbidden(Exception):
@@ -35,9 +35,8 @@ class Signer:
         """Keep them."""
         self._subscriber_id, self._key_id, self._key = subscriber_id, key_id, key
 
-    def header(self, body: bytes) -> str:
-        """The `Authorization` of a message sent now."""
-        now = int(time.time())
+    def header(self, body: bytes, now: int) -> str:
+        """The `Authorization` of a message sent at a Unix time in seconds."""
         return header(body, self._subscriber_id, self._key_id, self._key, now, now + VALID_S)
 
 
@@ -91,11 +90,13 @@ class Caller:
         """
         self._inbox, self._signer, self._allowed = inbox, signer, allowed
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._outcomes: list[tuple[Callback, str | None]] = []
+        self._noting = asyncio.Lock()
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
 
-    def start_due(self, clock: Callable[[], datetime]) -> None:
-        """Begin to send every callback that is due and not on its way; a slow buyer keeps no other waiting."""
-        for callback in self._inbox.due(clock()):
+    async def start_due(self, clock: Callable[[], datetime]) -> None:
+        """Begin to send callbacks that are due and not on their way; a slow buyer keeps no other waiting."""
+        for callback in await asyncio.to_thread(self._inbox.due, clock(), 2 * AT_ONCE):
             if callback.key not in self._under_way and len(self._under_way) < AT_ONCE:
                 self._under_way[callback.key] = asyncio.create_task(self._send(callback, clock))
 
@@ -108,34 +109,52 @@ class Caller:
 
     async def _send(self, callback: Callback, clock: Callable[[], datetime]) -> None:
         try:
-            problem = await self._problem(callback)
+            problem = await self._problem(callback, int(clock().timestamp()))
             if problem is not None:
                 logger.warning("a callback to %s was not taken: %s", callback.url, problem)
-            await asyncio.to_thread(self._inbox.sent, callback, problem, clock())
+            self._outcomes.append((callback, problem))
+            async with self._noting:  # whoever is next notes all that came in while the one before was writing
+                outcomes, self._outcomes = self._outcomes, []
+                if outcomes:
+                    await asyncio.to_thread(self._inbox.sent, outcomes, clock())
         finally:
             del self._under_way[callback.key]
 
-    async def _problem(self, callback: Callback) -> str | None:
+    async def _problem(self, callback: Callback, now: int) -> str | None:
         """Send one; None if the buyer took it, else what went wrong."""
         body = callback.body.encode()
         try:
-            request = await self._request(callback.url, body)
-            response = await self._client.send(request)
+            async with asyncio.timeout(TIMEOUT_S):  # of all of it: a buyer may send its answer byte by byte, for ever
+                request = await self._request(callback.url, body, now)
+                response = await self._client.send(request, stream=True)
+                try:
+                    await _read_some(response)
+                finally:
+                    await response.aclose()
         except (Forbidden, OSError, httpx.HTTPError) as error:
             return f"{type(error).__name__}: {error}"[:MOST_SHOWN]
         if response.status_code // 100 != 2:
             return f"answered {response.status_code}"
         return None
 
-    async def _request(self, url: str, body: bytes) -> httpx.Request:
+    async def _request(self, url: str, body: bytes, now: int) -> httpx.Request:
         parts = urlsplit(url)
         address = await public_address(url, self._allowed)
         numeric = f"[{address}]" if ":" in address else address
         target = parts._replace(netloc=f"{numeric}:{parts.port}" if parts.port else numeric).geturl()
         headers = {"content-type": "application/json", "host": parts.netloc}
         if self._signer is not None:
-            headers["authorization"] = self._signer.header(body)
+            headers["authorization"] = self._signer.header(body, now)
         # The certificate must be that of the name although the number is called.
         return self._client.build_request(
             "POST", target, content=body, headers=headers, extensions={"sni_hostname": parts.hostname or ""}
         )
+
+
+async def _read_some(response: httpx.Response) -> None:
+    """Read an answer, of which only the status counts, so that its connection can be used again; not without end."""
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > MOST_ANSWERED:
+            return

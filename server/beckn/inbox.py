@@ -10,14 +10,15 @@ import json
 import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from dispatch.audit import Audit
+from dispatch.audit import Audit, Fault
+from dispatch.selling import Plan
 from dispatch.store import TABLES, Instant, Store
 from server.beckn.context import Context, read_context, write_context
 from server.beckn.provider import Provider
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 TRIED_FOR: Final = timedelta(minutes=30)
 FIRST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 300.0
+TOGETHER: Final = 16  # messages acted on in one transaction: fewer commits, and nobody else waits long
 
 
 class CallbackState(StrEnum):
@@ -106,50 +108,62 @@ class Inbox:
         self._store, self._audit, self._provider = store, audit, provider
         self._bpp_id, self._bpp_uri, self._message_ids = bpp_id, bpp_uri, message_ids
 
-    def take(self, raw: bytes, context: Context, at: datetime) -> None:
-        """Write a believed message down; the same one again is taken again and acted on once.
+    def take(self, arrived: Sequence[tuple[bytes, Context]], at: datetime) -> list[Problem | None]:
+        """Write believed messages down, all in one transaction; the same one again is acted on once.
 
-        Raises:
-            Problem: Its ids were used for another body.
+        Returns:
+            For each why it is not taken, None if it is: its ids were used for another body.
         """
-        key = _key(context)
-        text = raw.decode()
+        keys = [_key(context) for _, context in arrived]
+        answers: list[Problem | None] = []
         with self._store.writing() as connection:
-            query = sa.select(message_table.c.body).where(message_table.c.key == key)
-            known = connection.execute(query).scalar()
-            if known == text:
-                return
-            if known is not None:
-                raise Problem(
-                    Kind.CONTEXT,
-                    Code.INVALID_REQUEST,
-                    "these ids came before with another body; give a new message a new message_id",
-                    "context.message_id",
-                )
-            row = {"key": key, "received_at": at, "action": context.action, "body": text, "done": False}
-            connection.execute(sa.insert(message_table).values(row))
-            said = {"key": key, "body_sha256": hashlib.sha256(raw).hexdigest(), **_names(context)}
-            self._audit.append(connection, "beckn_received", said, at)
+            query = sa.select(message_table.c.key, message_table.c.body).where(message_table.c.key.in_(keys))
+            known = {row.key: row.body for row in connection.execute(query)}
+            for key, (raw, context) in zip(keys, arrived, strict=True):
+                text = raw.decode()
+                answers.append(_refusal(known.get(key), text))
+                if key in known:
+                    continue
+                known[key] = text
+                row = {"key": key, "received_at": at, "action": context.action, "body": text, "done": False}
+                connection.execute(sa.insert(message_table).values(row))
+                said = {"key": key, "body_sha256": hashlib.sha256(raw).hexdigest(), **_names(context)}
+                self._audit.append(connection, "beckn_received", said, at)
+        return answers
 
     def act(self, domains: tuple[str, ...], clock: Callable[[], datetime]) -> int:
-        """Act on every message not yet acted on, oldest first; how many there were."""
-        query = sa.select(message_table.c.key).where(~message_table.c.done)
+        """Act on the oldest messages not yet acted on, some at a time; how many there were."""
+        query = sa.select(message_table).where(~message_table.c.done).order_by(message_table.c.received_at)
         with self._store.reading() as connection:
-            keys = connection.execute(query.order_by(message_table.c.received_at)).scalars().all()
-        for key in keys:
-            self._act_on(key, domains, clock)
-        return len(keys)
+            rows = connection.execute(query.limit(TOGETHER)).all()
+        prepared = [one for row in rows if (one := self._prepared(row, domains, clock())) is not None]
+        try:
+            self._act_on(prepared, clock)
+        except Exception:
+            if len(prepared) == 1:
+                raise
+            for one in prepared:  # whichever of them fails keeps none of the others waiting
+                try:
+                    self._act_on([one], clock)
+                except Exception:
+                    logger.exception("acting on message %s failed; it is tried again", one.key)
+        return len(rows)
 
-    def due(self, now: datetime) -> list[Callback]:
-        """Callbacks whose time to be sent has come."""
+    def due(self, now: datetime, most: int) -> list[Callback]:
+        """Callbacks whose time to be sent has come, the longest due first."""
         query = sa.select(callback_table).where(
             callback_table.c.state == CallbackState.WAITING.value, callback_table.c.due_at <= now
         )
         with self._store.reading() as connection:
-            return [_callback(row) for row in connection.execute(query.order_by(callback_table.c.due_at))]
+            return [_callback(row) for row in connection.execute(query.order_by(callback_table.c.due_at).limit(most))]
 
-    def sent(self, callback: Callback, problem: str | None, at: datetime) -> None:
+    def sent(self, outcomes: Sequence[tuple[Callback, str | None]], at: datetime) -> None:
         """Note how sending went: taken if there was no problem, else tried again later until its time is over."""
+        with self._store.writing() as connection:
+            for callback, problem in outcomes:
+                self._note(connection, callback, problem, at)
+
+    def _note(self, connection: sa.Connection, callback: Callback, problem: str | None, at: datetime) -> None:
         attempts = callback.attempts + 1
         if problem is None:
             state = CallbackState.TAKEN
@@ -161,44 +175,90 @@ class Inbox:
             "due_at": at + _delay(attempts),
             "problem": problem,
         }
-        with self._store.writing() as connection:
-            connection.execute(sa.update(callback_table).where(callback_table.c.key == callback.key).values(changes))
-            said = {"key": callback.key, "url": callback.url, "attempts": attempts, "state": state.value}
-            said |= {"body_sha256": hashlib.sha256(callback.body.encode()).hexdigest(), "problem": problem}
-            self._audit.append(connection, "beckn_called_back", said, at)
+        connection.execute(sa.update(callback_table).where(callback_table.c.key == callback.key).values(changes))
+        said = {"key": callback.key, "url": callback.url, "attempts": attempts, "state": state.value}
+        said |= {"body_sha256": hashlib.sha256(callback.body.encode()).hexdigest(), "problem": problem}
+        self._audit.append(connection, "beckn_called_back", said, at)
 
-    def _act_on(self, key: str, domains: tuple[str, ...], clock: Callable[[], datetime]) -> None:
-        mine = message_table.c.key == key
-        with self._store.reading() as connection:
-            row = connection.execute(sa.select(message_table).where(mine)).one()
+    def _prepared(self, row: sa.Row[Any], domains: tuple[str, ...], at: datetime) -> "_Prepared | None":
         message = parse(row.body.encode())
-        # It was in time when it was taken; how long it then waited here is not the buyer's fault.
-        context = read_context(message, row.action, domains, row.received_at)
+        try:
+            # It was in time when it was taken; how long it then waited here is not the buyer's fault.
+            context = read_context(message, row.action, domains, row.received_at)
+        except Problem as problem:  # it was taken under other settings, for example of the domain
+            logger.error("message %s was taken and can no longer be answered: %s", row.key, problem)
+            with self._store.writing() as connection:
+                connection.execute(sa.update(message_table).where(message_table.c.key == row.key).values(done=True))
+                self._audit.append(connection, "beckn_dropped", {"key": row.key, "problem": str(problem)}, at)
+            return None
         body = message.get("message") or {}
-        plan = self._provider.prepare(context, body, clock())
+        return _Prepared(row.key, context, body, self._provider.prepare(context, body, at))
+
+    def _act_on(self, messages: Sequence["_Prepared"], clock: Callable[[], datetime]) -> None:
         with self._store.writing() as connection:
-            if connection.execute(sa.select(message_table.c.done).where(mine)).scalar_one():
-                return  # another process was faster
-            at = clock()
-            said = self._provider.answer(connection, context, body, at, plan)
-            echo = self._message_ids is MessageIds.ECHO
-            message_id = context.message_id if echo else str(uuid.uuid5(uuid.NAMESPACE_OID, key))
-            action = f"on_{context.action}"
-            envelope = write_context(context, action, self._bpp_id, self._bpp_uri, message_id, at)
-            callback = Callback(
-                key,
-                f"{context.bap_uri.rstrip('/')}/{action}",
-                json.dumps({"context": envelope, **said}, allow_nan=False, separators=(",", ":")),
-                CallbackState.WAITING,
-                0,
-                at,
-                at + TRIED_FOR,
-                None,
-            )
-            connection.execute(sa.insert(callback_table).values(callback._asdict()))
-            connection.execute(sa.update(message_table).where(mine).values(done=True))
-            names = {"key": key, "callback_message_id": message_id, **_names(context)}
-            self._audit.append(connection, "beckn_acted_on", {**names, "said": said}, at)
+            open_keys = sa.select(message_table.c.key).where(~message_table.c.done)
+            keys = [one.key for one in messages]
+            still_open = set(connection.execute(open_keys.where(message_table.c.key.in_(keys))).scalars())
+            for one in messages:
+                if one.key in still_open:  # or else another process was faster
+                    self._answer(connection, one, clock())
+
+    def _answer(self, connection: sa.Connection, one: "_Prepared", at: datetime) -> None:
+        context = one.context
+        said = self._provider.answer(connection, context, one.body, at, one.plan)
+        echo = self._message_ids is MessageIds.ECHO
+        message_id = context.message_id if echo else str(uuid.uuid5(uuid.NAMESPACE_OID, one.key))
+        action = f"on_{context.action}"
+        envelope = write_context(context, action, self._bpp_id, self._bpp_uri, message_id, at)
+        callback = Callback(
+            one.key,
+            f"{context.bap_uri.rstrip('/')}/{action}",
+            json.dumps({"context": envelope, **said}, allow_nan=False, separators=(",", ":")),
+            CallbackState.WAITING,
+            0,
+            at,
+            at + TRIED_FOR,
+            None,
+        )
+        connection.execute(sa.insert(callback_table).values(callback._asdict()))
+        connection.execute(sa.update(message_table).where(message_table.c.key == one.key).values(done=True))
+        names = {"key": one.key, "callback_message_id": message_id, **_names(context)}
+        digest = hashlib.sha256(callback.body.encode()).hexdigest()  # the body itself may be a catalogue of megabytes
+        self._audit.append(connection, "beckn_acted_on", {**names, "body_sha256": digest}, at)
+
+
+class _Prepared(NamedTuple):
+    """A message ready to be acted on, and the plan that was made for it, if any."""
+
+    key: str
+    context: Context
+    body: dict[str, Any]
+    plan: Plan | None
+
+
+def altered(store: Store, audit: Audit) -> list[Fault]:
+    """Stored messages and callbacks that are not those which the log says were received and written."""
+    faults = []
+    for kind, table in (("beckn_received", message_table), ("beckn_acted_on", callback_table)):
+        with store.reading() as connection:
+            bodies = {row.key: row.body for row in connection.execute(sa.select(table.c.key, table.c.body))}
+        for entry in audit.entries(kind):
+            said = json.loads(entry.body)
+            body = bodies.get(said["key"], "")
+            if hashlib.sha256(body.encode()).hexdigest() != said["body_sha256"]:
+                faults.append(Fault(entry.sequence, f"the body of {kind} {said['key'][:16]} was altered in its table"))
+    return faults
+
+
+def _refusal(known: str | None, text: str) -> Problem | None:
+    if known in (None, text):
+        return None
+    return Problem(
+        Kind.CONTEXT,
+        Code.INVALID_REQUEST,
+        "these ids came before with another body; give a new message a new message_id",
+        "context.message_id",
+    )
 
 
 def _key(context: Context) -> str:

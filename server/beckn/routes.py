@@ -62,6 +62,8 @@ class Endpoint:
         self._inbox, self._caller, self._terms, self._clock = inbox, caller, terms, clock
         self._subscription = subscription
         self._news = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._arrived: list[tuple[bytes, Context, asyncio.Future[Problem | None]]] = []
 
     @property
     def router(self) -> APIRouter:
@@ -98,7 +100,7 @@ class Endpoint:
                 raise Problem(Kind.SCHEMA, Code.INVALID_REQUEST, "message: it must be an object", "message")
             if self._terms.registry is not None:
                 await self._believe(self._terms.registry, request, raw, context)
-            await asyncio.to_thread(self._inbox.take, raw, context, self._clock())
+            await self._write_down(raw, context)
         except Problem as problem:
             return JSONResponse(nack(problem), 400)
         except Forbidden as refusal:
@@ -129,6 +131,30 @@ class Endpoint:
         except ValueError as error:
             return JSONResponse(nack(Problem(Kind.SCHEMA, Code.INVALID_REQUEST, str(error), "challenge")), 400)
         return JSONResponse({"answer": answer})
+
+    async def _write_down(self, raw: bytes, context: Context) -> None:
+        """Store a message, together with all others that came in while the ones before were written."""
+        written: asyncio.Future[Problem | None] = asyncio.get_running_loop().create_future()
+        self._arrived.append((raw, context, written))
+        async with self._writing:
+            arrived, self._arrived = self._arrived, []
+            if arrived:
+                with contextlib.suppress(Exception):  # every one of them is told by its own future
+                    await self._take(arrived)
+        problem = await written
+        if problem is not None:
+            raise problem
+
+    async def _take(self, arrived: list[tuple[bytes, Context, asyncio.Future[Problem | None]]]) -> None:
+        messages = [(raw, context) for raw, context, _ in arrived]
+        try:
+            answers = await asyncio.to_thread(self._inbox.take, messages, self._clock())
+        except BaseException as error:  # also when this request is cut off: the others must not wait for ever
+            for _, _, written in arrived:
+                written.set_exception(RuntimeError(f"the messages could not be stored: {error!r}"))
+            raise
+        for (_, _, written), answer in zip(arrived, answers, strict=True):
+            written.set_result(answer)
 
     def _unbelieved(self, text: str, challenge: str) -> JSONResponse:
         asked = f'Signature realm="{self._terms.bpp_id}",headers="(created) (expires) digest"'
@@ -161,8 +187,9 @@ class Endpoint:
         while True:
             self._news.clear()
             try:
-                await asyncio.to_thread(self._inbox.act, self._terms.domains, self._clock)
-                self._caller.start_due(self._clock)
+                if await asyncio.to_thread(self._inbox.act, self._terms.domains, self._clock):
+                    self._news.set()  # there may be more
+                await self._caller.start_due(self._clock)
             except Exception:  # whatever fails now, for example a database that is away, is tried again
                 logger.exception("acting on messages failed")
             with contextlib.suppress(TimeoutError):

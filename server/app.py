@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from threading import Lock
 from typing import Any, Final, NamedTuple, Protocol
 
 from fastapi import Depends, FastAPI, HTTPException, Response
@@ -82,6 +83,33 @@ class Decider(Protocol):
         ...
 
 
+class Rehearsal:
+    """A decision for practice, tried until the policy itself has made one.
+
+    Once is not enough: on a machine that is busy at the start the first may miss its deadline.
+    """
+
+    def __init__(self, decider: Decider) -> None:
+        """Nothing is tried yet."""
+        self._decider, self._succeeded, self._trying = decider, False, Lock()
+
+    def succeeded(self) -> bool:
+        """Whether the policy has decided; tries if it has not, unless somebody is trying."""
+        if self._succeeded or not self._trying.acquire(blocking=False):
+            return self._succeeded
+        try:
+            telemetry, market = DispatchOrder.model_validate(example()).to_domain()
+            assert telemetry is not None
+            assert market is not None
+            decision = self._decider.rehearse(telemetry, market)
+            self._succeeded = decision.rung == self._decider.rungs[0].name
+        except Exception:
+            logger.exception("the decision for practice failed: the server is alive but not ready")
+        finally:
+            self._trying.release()
+        return self._succeeded
+
+
 def create_app(
     dispatcher: Decider,
     sections: Sequence[Section] = (),
@@ -96,20 +124,12 @@ def create_app(
         edge: Who is let in.
         metrics: What is counted; sections may share it.
     """
-    ready = False
+    rehearsal = Rehearsal(dispatcher)
     counted = metrics or Metrics()
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
-        nonlocal ready
-        try:
-            telemetry, market = DispatchOrder.model_validate(example()).to_domain()
-            assert telemetry is not None
-            assert market is not None
-            decision = dispatcher.rehearse(telemetry, market)
-            ready = decision.rung == dispatcher.rungs[0].name
-        except Exception:
-            logger.exception("the first decision failed: the server is alive but not ready")
+        rehearsal.succeeded()
         async with AsyncExitStack() as stack:
             for section in sections:
                 await stack.enter_async_context(section.running())
@@ -152,10 +172,12 @@ def create_app(
         return Health(status="live")
 
     @app.get("/health/ready", tags=["health"], responses={503: {"model": Refusal, "description": "Not ready."}})
-    async def is_ready() -> Health:
-        """A bundle is loaded and has made a decision."""
-        if not ready:
-            message = "the policy failed its first decision at start; see the server's log and evaluate again"
+    def is_ready() -> Health:
+        """A bundle is loaded and its policy has made a decision."""
+        if not rehearsal.succeeded():
+            message = (
+                "the policy has not decided yet; if that stays so, see the server's log and evaluate again"
+            )
             raise HTTPException(503, [Problem(field="policy", message=message).model_dump()])
         return Health(status="ready")
 

@@ -511,6 +511,19 @@ def test_a_policy_that_fails_leaves_it_to_the_plan_and_the_server_is_not_ready(b
     assert "overflow" in caplog.text
 
 
+def test_a_policy_that_is_late_at_the_start_is_tried_again():
+    answers = iter([TimeoutError("late"), Proposal(10.0, (50.0,) * 48)])
+
+    def late_once(case):
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    with TestClient(create_app(dispatcher_of(late_once, lambda case: Proposal(0.0, (50.0,) * 48)))) as client:
+        assert client.get("/health/ready").status_code == 200
+        assert client.get("/health/ready").status_code == 200, "no third decision is asked for"
+
+
 def test_an_error_of_ours_is_a_json_answer():
     groundless = dispatcher_of(fails)
     groundless.rungs = ()

@@ -221,6 +221,12 @@ class Desk:
             logger.error("%s", error)
             return False
 
+    def ages_s(self) -> dict[str, float]:
+        """Seconds since the newest reading was measured and since the last decision; what there is not is left out."""
+        reading, decided = self._readings.newest, self._latest
+        newest = {"telemetry": reading and reading.measured_at, "decision": decided and decided.decided_at}
+        return {name: (self._clock() - at).total_seconds() for name, at in newest.items() if at is not None}
+
     def now(self) -> datetime:
         """By the clock that everything here goes by."""
         return self._clock()

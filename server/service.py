@@ -29,7 +29,18 @@ from server.risk_routes import risk_section
 from server.settings import Settings
 from server.system import system_section
 from server.tracing import trace
-from server.work import commit_step, follow_data, market_part, orders_by_state, send_orders, sign_audit, store_part
+from server.work import (
+    commit_step,
+    follow_data,
+    forecaster_part,
+    market_part,
+    orders_by_state,
+    plan_step,
+    send_orders,
+    sign_audit,
+    store_part,
+    telemetry_part,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +56,7 @@ class Operation(NamedTuple):
         data_folder: Of the grid table that is kept up to date; nothing is fetched without it.
         data_first: First settlement date of that table, YYYY-MM-DD.
         data_every_s: How often something new is looked for.
+        plan_every_s: How often the current step is planned anew where no orders are sent.
         risk: What is allowed.
     """
 
@@ -55,6 +67,7 @@ class Operation(NamedTuple):
     data_folder: str | None = None
     data_first: str | None = None
     data_every_s: float = 300.0
+    plan_every_s: float = 60.0
     risk: Limits = Limits()
 
 
@@ -77,18 +90,23 @@ def create_service(
     metrics, clock = Metrics(), Clock()
     audit = Audit(store, settings.signing_key)
     desk = Desk(dispatcher, store, operation.risk)
-    execution = None if market is None else _execution(desk, dispatcher, store, market, operation)
+    live = None if operation.data_folder is None else LiveMarket(Path(operation.data_folder))
+    execution = None if market is None else _execution(desk, dispatcher, store, market, live)
     metrics.read("gridpilot_orders", "Orders to the market.", "state", orders_by_state(store))
+    metrics.read("gridpilot_age_seconds", "Since the newest of it.", "of", partial(_ages_s, desk, live))
     parts = Parts(
         {
             "store": partial(store_part, store),
             "policy": partial(_policy_part, dispatcher, metrics),
+            "telemetry": partial(telemetry_part, desk),
+            "forecaster": partial(forecaster_part, live, desk.now),
             "market": partial(market_part, store, execution),
             "jobs": lambda: jobs_part(jobs),
             "clock": partial(clock_part, clock),
         }
     )
-    jobs = Jobs([*_jobs(operation, audit, settings, execution), _look(parts, operation)], clock)
+    plan = plan_step(desk, live, timedelta(seconds=operation.plan_every_s), sends=execution is not None)
+    jobs = Jobs([*_jobs(operation, audit, settings, execution), plan, _look(parts, operation)], clock)
     edge = Edge(settings.tokens, any_host=False, requests_per_second=operation.requests_per_second)
     sections = [live_section(desk), risk_section(desk), orders_section(store), system_section(parts, jobs)]
     app = create_app(desk, sections, edge, metrics)
@@ -108,8 +126,7 @@ def _jobs(operation: Operation, audit: Audit, settings: Settings, execution: Exe
     ]
 
 
-def _execution(desk: Desk, dispatcher: Dispatcher, store: Store, market: Market, operation: Operation) -> Execution:
-    live = None if operation.data_folder is None else LiveMarket(Path(operation.data_folder))
+def _execution(desk: Desk, dispatcher: Dispatcher, store: Store, market: Market, live: LiveMarket | None) -> Execution:
 
     def propose(start: datetime) -> Commitment:
         try:
@@ -123,6 +140,10 @@ def _execution(desk: Desk, dispatcher: Dispatcher, store: Store, market: Market,
         return start
 
     return Execution(store, desk.audit, market, start_of, propose, lambda: desk.risk.killed, desk.now)
+
+
+def _ages_s(desk: Desk, live: LiveMarket | None) -> dict[str, float]:
+    return desk.ages_s() if live is None else {**desk.ages_s(), "market": live.age_s(desk.now())}
 
 
 def _look(parts: Parts, operation: Operation) -> Job:

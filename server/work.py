@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
 import sqlalchemy as sa
 
 from data.clients.endpoints import Endpoints
@@ -15,11 +16,15 @@ from data.sources import ZONE
 from dispatch.audit import Audit
 from dispatch.execution import Execution
 from dispatch.orders import OPEN, order_table
+from dispatch.readings import FRESH
 from dispatch.store import Store
+from server.desk import Desk
 from server.health import Part, Status
 from server.jobs import Job
+from server.live_market import LiveMarket
 
 LEAST_FREE_BYTES: Final = 500_000_000
+OLD_MARKET_H: Final = 3.0  # prices come half an hour to an hour after their half-hour
 UNANSWERED_FOR: Final = timedelta(minutes=2)
 NO_MARKET: Final = "no market gateway is configured"
 NOBODY_SIGNS: Final = "set GRIDPILOT_AUDIT_KEY; python main.py audit key makes one"
@@ -51,6 +56,23 @@ def sign_audit(audit: Audit, every: timedelta, signs: bool) -> Job:
         return "nothing new" if signed is None else f"{signed.size} entries signed, root {signed.root_hash[:16]}"
 
     return Job("checkpoint", about, every, work)
+
+
+def plan_step(desk: Desk, live: LiveMarket | None, every: timedelta, sends: bool) -> Job:
+    """Forecast and plan where nobody asks, so that the plan in force is never old."""
+    about = "Forecast, decide and plan the current step on the newest reading and the followed table."
+    if sends:
+        return Job("plan", about, every, None, "the dispatch job plans every step as it decides it")
+    if live is None:
+        return Job("plan", about, every, None, "set operation.data_folder")
+
+    def work() -> str:
+        decision = desk.decide(None, live.view(pd.Timestamp(desk.now())))
+        return (
+            f"{decision.power_kw:.1f} kW until {decision.end:%H:%M} UTC by {decision.rung}, {len(decision.plan)} steps"
+        )
+
+    return Job("plan", about, every, work)
 
 
 def commit_step(execution: Execution | None, every: timedelta) -> Job:
@@ -96,6 +118,26 @@ def store_part(store: Store) -> Part:
     if free < LEAST_FREE_BYTES:
         return Part(Status.DEGRADED, f"only {free // 1_000_000} MB are free where the database is; make room")
     return Part(Status.OK, f"sqlite answers, {free // 1_000_000_000} GB free")
+
+
+def telemetry_part(desk: Desk) -> Part:
+    """Whether the site tells what it measures."""
+    age_s = desk.ages_s().get("telemetry")
+    if age_s is None:
+        return Part(Status.OFF, "no reading was ever sent; orders may bring their own")
+    if age_s > FRESH.total_seconds():
+        return Part(Status.DEGRADED, f"the newest reading is {age_s / 60.0:.0f} min old; POST /v1/telemetry")
+    return Part(Status.OK, f"the newest reading is {max(age_s, 0.0):.0f} s old")
+
+
+def forecaster_part(live: LiveMarket | None, now: Callable[[], datetime]) -> Part:
+    """Whether what forecasts are made from is recent."""
+    if live is None:
+        return Part(Status.OFF, "no table is followed; orders bring what the market published")
+    hours = live.age_s(now()) / 3600.0
+    if hours > OLD_MARKET_H:
+        return Part(Status.DEGRADED, f"the newest price is {hours:.1f} h old; /v1/system/jobs says how fetching went")
+    return Part(Status.OK, f"the newest price is {hours:.1f} h old")
 
 
 def market_part(store: Store, execution: Execution | None) -> Part:

@@ -14,12 +14,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
+import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.load import FILE_NAME
+from data.synthetic import generate
 from dispatch.audit import Audit
 from dispatch.orders import Orders
 from dispatch.store import Store
@@ -207,13 +211,34 @@ def test_orders_left_in_the_outbox_are_sent_once_and_counted(dispatcher, kept):
     assert set(now_kw) == {0.0}, "the current step is decided too: at rest, because nothing is known"
 
 
+def test_the_followed_table_is_forecast_and_planned_without_being_asked(dispatcher, kept, tmp_path):
+    now = pd.Timestamp.now("UTC")
+    table = generate(f"{now - pd.Timedelta(days=5):%Y-%m-%d}", f"{now + pd.Timedelta(days=2):%Y-%m-%d}")
+    for name in table:
+        if name != "day_ahead_price_gbp_per_mwh":
+            table.loc[table.index >= now.floor("30min") - pd.Timedelta(hours=1), name] = np.nan
+    table.to_parquet(tmp_path / FILE_NAME)
+    operation = Operation(data_folder=str(tmp_path), health_every_s=0.1, plan_every_s=3600.0)
+    with TestClient(create_service(dispatcher, kept, Settings(), operation), **HERE) as client:
+        reading = {"timestamp": datetime.now(UTC).isoformat(), "charge_fraction": 0.5}
+        assert client.post("/v1/telemetry", json=reading).status_code == 200
+        client.post("/v1/system/jobs/plan/run")
+        until(lambda: "by policy" in (job_named(client, "plan")["result"] or ""))
+        assert client.get("/v1/plan").status_code == 200
+        until(lambda: client.get("/v1/system/health").json()["parts"]["forecaster"]["status"] == "ok")
+        assert client.get("/v1/system/health").json()["parts"]["telemetry"]["status"] == "ok"
+        figures = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines())
+    assert 0.0 <= float(figures['gridpilot_age_seconds{of="telemetry"}']) < 60.0
+    assert 1800.0 <= float(figures['gridpilot_age_seconds{of="market"}']) < 5400.0
+
+
 def test_health_names_the_part_that_fails_and_the_dispatcher_goes_on(dispatcher, kept):
     app = create_service(dispatcher, kept, Settings(), Operation(health_every_s=0.1))
     with TestClient(app, **HERE) as client:
         until(lambda: client.get("/v1/system/health").json()["parts"]["store"]["status"] == "ok")
         client.post("/v1/dispatch", json=example())
         seen = client.get("/v1/system/health").json()
-        assert set(seen["parts"]) >= {"store", "policy", "market", "jobs", "clock"}
+        assert set(seen["parts"]) == {"store", "policy", "telemetry", "forecaster", "market", "jobs", "clock"}
         assert seen["parts"]["market"]["status"] == "off"
         kept.engine.dispose()
         kept.engine.pool._creator = lambda *_: (_ for _ in ()).throw(OSError("the disk is gone"))

@@ -175,9 +175,7 @@ def create_app(
     def is_ready() -> Health:
         """A bundle is loaded and its policy has made a decision."""
         if not rehearsal.succeeded():
-            message = (
-                "the policy has not decided yet; if that stays so, see the server's log and evaluate again"
-            )
+            message = "the policy has not decided yet; if that stays so, see the server's log and evaluate again"
             raise HTTPException(503, [Problem(field="policy", message=message).model_dump()])
         return Health(status="ready")
 

@@ -27,7 +27,8 @@ SOURCES: Final[dict[str, str]] = {
 }
 
 # A path that starts at the root, a drive or a home, or leaves the working folder, wherever it stands in a word.
-ELSEWHERE: Final = re.compile(r"(^|[^\w.-])[/\\~]|[A-Za-z]:[/\\]|\.\.[/\\]")
+# Hydra's `~env.policies.mpc`, which leaves something out, is none.
+ELSEWHERE: Final = re.compile(r"(^|[^\w.-])([/\\]|~[^/\\.]*([/\\]|$))|[A-Za-z]:[/\\]|\.\.[/\\]")
 README: Final = Path("README.md")
 RESULTS: Final = ("<!-- results: written by python -m benchmarks.page -->", "<!-- end of results -->")
 SHARED: Final = ("env", "site", "data", "forecaster")  # options that training and evaluation must agree on

@@ -98,10 +98,11 @@ class Sequences:
         """Lay out a table of n rows for decisions `minute` minutes into every period."""
         index = pd.DatetimeIndex(table.index)
         self.standard = standard
-        self._known = np.stack([known_rows(c, index, minute) for c in standard.columns], axis=1)  # (n, columns)
         missing = [c for c in standard.columns if c not in table]
         if missing:
             raise ValueError(f"the table lacks {missing}, which the forecaster of {standard.target} was fitted on")
+        by_rule = {rule: known_rows(c, index, minute) for rule, c in {RULES[c]: c for c in standard.columns}.items()}
+        self._known = np.stack([by_rule[RULES[c]] for c in standard.columns], axis=1)  # (n, columns)
         self._values = np.clip(table[list(standard.columns)].to_numpy(dtype=np.float64), standard.low, standard.high)
         self._calendar = _calendar(index)
         newest = self._known[:, 0] - 1

@@ -236,17 +236,26 @@ def acks(folder: Path, rate: float, seconds: float) -> None:
             body = json.dumps(bap.message(kind, message, transaction_id=deal, ttl="PT10M")).encode()
             created = int(time.time())
             bodies.append((kind, body, bap.signed(body, created, created + 600)))
+        spent_s = _cpu_s(provider.process.pid)
         latencies_ms = _load(provider.port, bodies, rate)
         answered = time.perf_counter()
         while len(bap.callbacks) < total and time.perf_counter() < answered + 120.0:
             time.sleep(0.05)
         late_s = time.perf_counter() - answered
+        cpu_ms = (_cpu_s(provider.process.pid) - spent_s) / total * 1e3
         p50, p95, p99, worst = np.percentile(latencies_ms, [50, 95, 99, 100])
         print(
             f"{total} messages at {rate:g}/s: acknowledged after p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f}  "
             f"max {worst:.1f} ms; {len(bap.callbacks)} callbacks, the last {late_s:.1f} s after the last message; "
+            f"{cpu_ms:.1f} ms of processor time a message with its callback; "
             f"load average {os.getloadavg()[0]:.1f}"
         )
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Processor time that a process has had (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _load(port: int, bodies: list[tuple[str, bytes, str]], rate: float) -> np.ndarray:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 TRIED_FOR: Final = timedelta(minutes=30)
 FIRST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 300.0
-TOGETHER: Final = 16  # messages acted on in one transaction: fewer commits, and nobody else waits long
+TOGETHER: Final = 4  # messages acted on in one transaction: fewer commits, and no acknowledgement waits long
 
 
 class CallbackState(StrEnum):

@@ -22,6 +22,7 @@ from server.beckn.wire import ACK, Code, Kind, Problem, nack, parse
 logger = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 200_000  # as the reference protocol server allows
+LONGEST_PAUSE_S: Final = 0.2
 IDLE_S: Final = 0.5  # callbacks to be tried again are looked for this often
 
 
@@ -184,14 +185,18 @@ class Endpoint:
                 raise _Unbelieved(str(refusal), challenge) from refusal
 
     async def _work(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
             self._news.clear()
+            began = clock()
             try:
                 if await asyncio.to_thread(self._inbox.act, self._terms.domains, self._clock):
                     self._news.set()  # there may be more
                 await self._caller.start_due(self._clock)
             except Exception:  # whatever fails now, for example a database that is away, is tried again
                 logger.exception("acting on messages failed")
+            if self._writing.locked():  # acknowledgements come first: at most half of the time is spent on acting
+                await asyncio.sleep(min(clock() - began, LONGEST_PAUSE_S))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), IDLE_S)
 

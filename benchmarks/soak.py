@@ -32,11 +32,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "serve.py", f"bundle={arguments.bundle}", f"port={port}"]
         environment = os.environ | {"GRIDPILOT_DATABASE_URL": f"sqlite:///{folder}/state.db"}
+        log, root = Path(folder) / "log", Path(__file__).parents[1]
         began = time.perf_counter()
-        root = Path(__file__).parents[1]
-        server = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
+        with log.open("wb") as file:
+            server = subprocess.Popen(command, cwd=root, env=environment, stdout=file, stderr=file)
         try:
-            wait_until_ready(server, port)
+            wait_until_ready(server, port, log)
             print(f"ready after {time.perf_counter() - began:.1f} s")
             print("| minute | memory, MiB | p50, ms | p99, ms | threads | open files |\n|--:|--:|--:|--:|--:|--:|")
             memory_mib = [_minute(server.pid, port, bodies, arguments.rate, i) for i in range(arguments.minutes)]
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def _minute(pid: int, port: int, bodies: list[bytes], rate: float, number: int) -> float:
-    latencies_ms = load(port, bodies, rate, int(rate * 60))
+    latencies_ms, _ = load(port, bodies, rate, int(rate * 60))
     for path in LOOKS:
         urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=10).read()
     server = psutil.Process(pid)

@@ -152,17 +152,16 @@ class Desk:
         decision = self._dispatcher.decide(seen, market, partial(self._allowed, at))
         start, end = decision.start.to_pydatetime(), decision.end.to_pydatetime()
         in_force = start - CLOCKS_APART <= at < end + CLOCKS_APART
+        decided: Decided | None = None
         if in_force:
             self.risk.decided(start, end, decision.power_kw)
+            answer = DispatchPlan.from_domain(decision, self.policy_name).model_dump_json()
+            decided = self._latest = Decided(start, end, at, decision.power_kw, decision.rung, answer)
         else:
             decision.warnings.append(
                 f"the step decided is not the current one: by this server's clock it is {at.isoformat()}; the decision "
                 "is audited but not in force"
             )
-        answer = DispatchPlan.from_domain(decision, self.policy_name).model_dump_json()
-        decided = Decided(start, end, at, decision.power_kw, decision.rung, answer)
-        if in_force:
-            self._latest = decided
 
         def write(connection: sa.Connection) -> None:
             said = {**decision_said(decision, seen, self.policy_name), "in_force": in_force}
@@ -170,7 +169,7 @@ class Desk:
                 text = view_text(market)
                 said["market_sha256"] = hashlib.sha256(text.encode()).hexdigest()
                 decisions.write_view(connection, said["market_sha256"], text)
-            if in_force:
+            if decided is not None:
                 decisions.write(connection, decided)
             self.audit.append(connection, "decision", said, at)
 

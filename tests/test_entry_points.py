@@ -13,6 +13,7 @@ from agents.bundle import read_manifest
 
 ROOT = Path(__file__).parent.parent
 DATA = ["data.table.start=2023-05-01", "data.table.end=2024-02-01"]
+QUICK = "~env.policies.mpc_scenario"  # it would play for minutes; tests/test_mpc_scenario.py has it
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +30,7 @@ def work(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(work):
     done = python(
-        "train.py", *DATA, f"hydra.run.dir={work}/runs/battery/one", "total_steps=8192", "score_every=4096",
+        "train.py", *DATA, QUICK, f"hydra.run.dir={work}/runs/battery/one", "total_steps=8192", "score_every=4096",
         "agent.n_lanes=64", "agent.batch_size=512", "env.episode=day", "progress_bar=false",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -38,7 +39,7 @@ def trained(work):
 
 @pytest.fixture(scope="module")
 def evaluated(work, trained):
-    done = python("evaluate.py", *DATA, f"runs={work}/runs/battery", f"reports={work}/reports", "name=small")
+    done = python("evaluate.py", *DATA, QUICK, f"runs={work}/runs/battery", f"reports={work}/reports", "name=small")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -66,7 +67,6 @@ def test_evaluation_writes_rows_tables_page_and_winner(work, evaluated):
         "mpc",
         "dp",
         "stochastic_dp",
-        "mpc_scenario",
         "ema",
         "oracle",
         "ppo",

@@ -25,8 +25,8 @@ from world import Case
 ROOT = Path(__file__).parent.parent
 # A month of validation with rules and the bound: enough runs to be interrupted between two of them.
 ARGUMENTS = [
-    "data.table.start=2023-05-01", "data.table.end=2023-08-01", "splits=[validation]", "~env.policies.mpc", "~env.policies.mpc_scenario",
-    "env.reference=rule", "seeds=[0,1]",
+    "data.table.start=2023-05-01", "data.table.end=2023-08-01", "splits=[validation]", "~env.policies.mpc",
+    "~env.policies.mpc_scenario", "env.reference=rule", "seeds=[0,1]",
 ]  # fmt: skip
 
 

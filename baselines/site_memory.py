@@ -125,7 +125,7 @@ class Metered:
         """Begin with the flat history that an episode begins with."""
         self._rules, self._lane, self._t = rules, np.zeros(1, baseline.LANE)[0], 0
         self._sold_kw = 0.0
-        baseline.reset(self._lane, expected_kw)
+        baseline.reset(rules, self._lane, expected_kw)
 
     def see(self, grid_kw: float, sold_now_kw: float) -> None:
         """Take note of the last period's import and of the flexibility sold for this one."""

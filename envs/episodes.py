@@ -43,7 +43,8 @@ class EpisodeSystem(ABC):
 
     def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
         """Set each lane to the start of a drawn episode; see `envs.system.System`."""
-        lanes[:] = self._beginnings[[rng.integers(self._beginnings.size) for rng in rngs]]
+        episodes = [rng.integers(self._beginnings.size) for rng in rngs]
+        np.take(self._beginnings, episodes, out=lanes, mode="clip")  # straight into place, where indexing copies twice
 
     def when(self, lane: np.void) -> pd.Timestamp:
         """Start of the period that a lane decides next, UTC."""

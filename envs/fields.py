@@ -62,7 +62,10 @@ def positions(fields: Sequence[Field], prefix: str) -> slice:
 
 @njit(**KERNEL)
 def copy_row(rows: np.ndarray, row: int, observation: np.ndarray, at: int) -> int:
-    """Copy a row into an observation from place `at` on; returns the place behind it. A slice would take longer."""
+    """Copy a row into an observation from place `at` on; returns the place behind it.
+
+    Slices would take longer; so would a signed place, which may count from the end and so is copied number by number.
+    """
     for k in range(rows.shape[1]):
-        observation[at + k] = rows[row, k]
+        observation[np.uint64(at + k)] = rows[row, k]
     return at + rows.shape[1]

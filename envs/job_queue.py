@@ -190,7 +190,7 @@ def _warm_up(rules: QueueRules, jobs: Arrivals, lane: np.void) -> None:
     queue.reset(jobs, lane["queue"], start)
     for t in range(start, first):
         queue.begin_period(rules, jobs, lane["queue"], t, rules.capacity_kw)
-        queue.release(rules, jobs, lane["queue"], t, rules.capacity_kw, rules.capacity_kw)
+        queue.release(rules, lane["queue"], t, rules.capacity_kw, rules.capacity_kw)
         queue.end_period(rules, jobs, lane["queue"], t)
     queue.begin_period(rules, jobs, lane["queue"], first, rules.capacity_kw)
     _count_waiting(rules, jobs, lane, first)
@@ -226,7 +226,7 @@ def _step_lanes(
     for i in range(lanes.size):
         lane = lanes[i]
         t, waiting = lane["period"], lane["queue"]
-        queue.start_slots(rules, jobs, waiting, t, limit_kw, actions[i])
+        queue.start_slots(rules, waiting, t, limit_kw, actions[i])
         job_kw, late_gbp = queue.end_period(rules, jobs, waiting, t)
         grid_kw = cluster_model.it_power_kw(cluster, cluster_model.busy_gpus(cluster, job_kw), 1.0)
         metered_kwh = grid_kw * PERIOD_H

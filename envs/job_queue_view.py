@@ -12,7 +12,7 @@ from data.schema import PERIOD_H
 from envs import information
 from envs.fields import Field, FloatArray, copy_row, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
-from models import queue, queue_view
+from models import job_order, queue, queue_view
 from models.compiling import KERNEL
 from models.queue import QueueRules
 from models.settlement import Adders
@@ -103,15 +103,17 @@ def observe(rules: QueueRules, jobs: Arrivals, shown: Shown, lane: np.void, obse
     at = queue_view.write_committed_kw(waiting, t, COMMITTED_LEADS, observation, 5)
     seen = min(waiting["n_waiting"], rules.visible_slots)
     for slot in range(seen):
-        job = jobs.rows[waiting["waiting"][slot]["row"]]
-        observation[at] = job["power_kw"]
-        observation[at + 1] = job["duration_periods"] * PERIOD_H
-        observation[at + 2] = min(max((job["due_period"] - t) * PERIOD_H, -DUE_BOUND_H), DUE_BOUND_H)
-        observation[at + 3] = job["priority"]
-        observation[at + 4] = min(job["sla_penalty_gbp_per_h"], SLA_BOUND_GBP_PER_H)
-        duration = min(job["duration_periods"], FORECAST_PERIODS)
-        saving = _saving_of_waiting(shown.cost_before_gbp_per_kw, t, duration, job["due_period"] - t)
-        observation[at + 5] = min(job["power_kw"] * saving, SAVING_BOUND_GBP)
+        job = waiting["waiting"][waiting["n_waiting"] - 1 - slot]
+        order, power_kw = job["order"], job["power_kw"]
+        run_periods, slack = job_order.run_periods(order), job_order.due_period(order) - t
+        penalty = jobs.rows[job_order.row(order)]["sla_penalty_gbp_per_h"]
+        saving = _saving_of_waiting(shown.cost_before_gbp_per_kw, t, min(run_periods, FORECAST_PERIODS), slack)
+        observation[at] = power_kw
+        observation[at + 1] = run_periods * PERIOD_H
+        observation[at + 2] = min(max(slack * PERIOD_H, -DUE_BOUND_H), DUE_BOUND_H)
+        observation[at + 3] = job_order.priority(order)
+        observation[at + 4] = min(penalty, SLA_BOUND_GBP_PER_H)
+        observation[at + 5] = min(power_kw * saving, SAVING_BOUND_GBP)
         at += SLOT_FIELDS
     for _ in range((rules.visible_slots - seen) * SLOT_FIELDS):
         observation[at] = 0.0

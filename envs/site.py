@@ -28,6 +28,7 @@ from models.battery import Battery
 from models.chiller import Chiller
 from models.cluster import Cluster
 from models.compiling import LOOP
+from models.fetch import fetch_row
 from models.cooling import InletPenalty
 from models.hall import Hall
 from models.queue import QueueRules
@@ -253,27 +254,31 @@ def _step_lanes(
     observations: np.ndarray,
 ) -> None:
     site = sites[0]
+    limit_kw = model.cluster_limit_kw(site)
     for i in range(lanes.size):
-        over[i] = site_period.step(site, outside, mode, expected_kw, lanes[i], actions[i], terms[i])
-        site_view.observe(site, shown, lanes[i], observations[i])
+        fetch_row(shown, lanes[i]["period"] + 1)
+        over[i] = site_period.step(site, outside, mode, expected_kw, limit_kw, lanes[i], actions[i], terms[i])
+        site_view.observe(site, limit_kw, shown, lanes[i], observations[i])
 
 
 @njit(**LOOP)
 def _observe_lanes(sites: np.ndarray, shown: np.ndarray, lanes: np.ndarray, observations: np.ndarray) -> None:
+    limit_kw = model.cluster_limit_kw(sites[0])
     for i in range(lanes.size):
-        site_view.observe(sites[0], shown, lanes[i], observations[i])
+        site_view.observe(sites[0], limit_kw, shown, lanes[i], observations[i])
 
 
 @njit(**LOOP)
 def _feasible_lanes(sites: np.ndarray, outside: Outside, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     site = sites[0]
+    cluster_limit_kw = model.cluster_limit_kw(site)
     for i in range(lanes.size):
         lane = lanes[i]
         # The load of the coming period is not known yet; that of the last one stands for it.
         load_kw = lane["grid_kw"] - lane["power_kw"]
         low_kw, high_kw = model.battery_limits_kw(site, lane["energy_kwh"], load_kw)
         low[i, model.POWER], high[i, model.POWER] = battery_model.as_fractions(site.battery, low_kw, high_kw)
-        limit_kw = model.job_limit_kw(site, lane)
+        limit_kw = model.job_limit_kw(cluster_limit_kw, lane)
         if queue.releasable_kw(site.queue, lane["queue"], lane["period"], limit_kw) <= 0.0:
             high[i, model.RELEASE] = 0.0
         if lane["period"] % model.BLOCK_PERIODS != 0:

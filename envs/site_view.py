@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
 from envs.fields import Field, FloatArray, copy_row
-from models import baseline, queue, queue_view
+from models import baseline, job_order, queue, queue_view
 from models import hall as hall_model
 from models import site as model
 from models.compiling import KERNEL
@@ -89,11 +89,12 @@ def published(series: NDArray[np.float64]) -> FloatArray:
 
 
 @njit(**KERNEL)
-def observe(site: Site, shown: np.ndarray, lane: np.void, seen: np.ndarray) -> None:
+def observe(site: Site, limit_kw: float, shown: np.ndarray, lane: np.void, seen: np.ndarray) -> None:
     """Write what the site shows of itself (`own_fields`) and after it a row of what is shown to it.
 
     Args:
         site: Parameters.
+        limit_kw: See `models.site.cluster_limit_kw`.
         shown: Rows of `published_fields` and of what the market tells, one per half-hour and one more; in one array,
             so that a row lies together in memory.
         lane: State.
@@ -104,12 +105,13 @@ def observe(site: Site, shown: np.ndarray, lane: np.void, seen: np.ndarray) -> N
     seen[1] = min((lane["stop"] - t) * PERIOD_H, HORIZON_H)
     seen[2], seen[3], seen[4], seen[5] = lane["mass_c"], lane["air_c"], lane["supply_c"], lane["inlet_c"]
     seen[6], seen[7] = lane["it_kw"], lane["grid_kw"]
-    seen[8] = queue.headroom_kw(site.queue, waiting, t, model.job_limit_kw(site, lane))
+    seen[8] = queue.headroom_kw(site.queue, waiting, t, model.job_limit_kw(limit_kw, lane))
     seen[9] = min(waiting["waiting_kw"], KWH_BOUND)
     seen[10] = min(waiting["waiting_kwh"], KWH_BOUND)
     seen[11] = 48.0
     if waiting["n_waiting"] > 0:
-        seen[11] = min(max((waiting["waiting"][0]["due_period"] - t) * PERIOD_H, -48.0), 48.0)
+        first = waiting["waiting"][waiting["n_waiting"] - 1]
+        seen[11] = min(max((job_order.due_period(first["order"]) - t) * PERIOD_H, -48.0), 48.0)
     at = queue_view.write_committed_kw(waiting, t, COMMITTED_LEADS, seen, 12)
     seen[at] = lane["tenant_kw"]
     seen[at + 1] = model.sellable_kw(site, lane)

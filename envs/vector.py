@@ -55,6 +55,10 @@ class LaneRunner:
 
     def _restart(self, chosen: NDArray[np.int64], observations: FloatArray) -> None:
         """Draw new episodes for the chosen lanes and write what they see first."""
+        if chosen.size == self.lanes.size:
+            self.system.draw(self._rngs, self.lanes)
+            self.system.observe(self.lanes, observations)
+            return
         lanes = np.empty(chosen.size, self.lanes.dtype)
         seen = np.empty((chosen.size, observations.shape[1]), np.float32)
         self.system.draw([self._rngs[lane] for lane in chosen], lanes)

@@ -16,7 +16,14 @@ from models.compiling import KERNEL
 
 MAX_DAYS: Final = 10
 SLOTS: Final = 48
-DAYS: Final = np.dtype([("kw", np.float32, MAX_DAYS), ("next", np.int32)])  # the next eligible day's place
+DAYS: Final = np.dtype(
+    [
+        ("total_kw", np.float64),  # of all days that count as looked back on
+        ("kw", np.float32, MAX_DAYS),
+        ("next", np.int32),  # the next eligible day's place
+    ],
+    align=True,
+)
 LANE: Final = np.dtype([("slots", DAYS, SLOTS)])  # one for each half-hour of the day
 
 
@@ -47,11 +54,13 @@ def checked(rules: BaselineRules) -> BaselineRules:
 
 
 @njit(**KERNEL)
-def reset(lane: np.void, kw: float) -> None:
+def reset(rules: BaselineRules, lane: np.void, kw: float) -> None:
     """Start with a history of the same power everywhere."""
     for slot in range(SLOTS):
-        lane["slots"][slot]["kw"][:] = kw
-        lane["slots"][slot]["next"] = 0
+        days = lane["slots"][slot]
+        days["kw"][:] = kw
+        days["total_kw"] = rules.days * np.float64(days["kw"][0])
+        days["next"] = 0
 
 
 @njit(**KERNEL)
@@ -59,20 +68,18 @@ def record(rules: BaselineRules, lane: np.void, t: int, metered_kw: float) -> No
     """Let an eligible day's half-hour replace the oldest one."""
     days = lane["slots"][t % SLOTS]
     place = days["next"]
+    oldest_kw = np.float64(days["kw"][place])
     days["kw"][place] = metered_kw
+    days["total_kw"] += np.float64(days["kw"][place]) - oldest_kw
     days["next"] = place + 1 if place + 1 < rules.days else 0
 
 
 @njit(**KERNEL)
 def baseline_kw(rules: BaselineRules, lane: np.void, t: int) -> float:
     """Baseline of period t."""
-    days = lane["slots"][t % SLOTS]["kw"]
-    total = 0.0
-    for i in range(rules.days):
-        total += days[i]
     if rules.highest == rules.days:
-        return total / rules.days
-    total = 0.0
+        return lane["slots"][t % SLOTS]["total_kw"] / rules.days
+    days, total = lane["slots"][t % SLOTS]["kw"], 0.0
     for i in range(rules.days):
         higher = 0
         for j in range(rules.days):

@@ -9,8 +9,9 @@ due when it must start now to meet both its latest start and its deadline. The f
 agent sees; the others are the overflow. Arrivals beyond the room of a lane stay in the table, unsorted, until room
 appears: nothing is ever dropped.
 
-A waiting job is kept with what the scans read (due period, power), so that they stay within the lane; the table is read
-when a job joins, starts or is late.
+A waiting job is 16 bytes: its power, and one number for all else, see `models.job_order`. The table is read when a job
+joins or is late. The first job is the last of the array, so that due ones leave, and urgent ones join, without moving
+the others.
 """
 
 from typing import Any, Final, NamedTuple, Protocol
@@ -19,13 +20,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models import job_order
 from models.compiling import KERNEL
 
 Record = Any  # one element of a structured array: numpy.void here, a pointer inside compiled code
 
 MAX_ROOM: Final = 512
 LONGEST_PERIODS: Final = 96
-WAITING: Final = np.dtype([("row", np.int32), ("due_period", np.int32), ("power_kw", np.float64)], align=True)
+RING: Final = 128  # periods; a power of two, so that a place is found without a division
+WAITING: Final = np.dtype([("order", np.int64), ("power_kw", np.float64)], align=True)
+STARTED: Final = 0.0  # as the power of a job in the order: it has started and leaves
 LANE: Final = np.dtype(
     [
         ("n_waiting", np.int64),  # jobs in `waiting`
@@ -34,8 +38,8 @@ LANE: Final = np.dtype(
         ("n_started", np.int64),
         ("waiting_kw", np.float64),  # power of the jobs in `waiting`
         ("waiting_kwh", np.float64),  # their work
-        ("running_kw", np.float64, LONGEST_PERIODS),  # power promised in period t, at t % LONGEST_PERIODS
-        ("waiting", WAITING, MAX_ROOM),  # in order; past `n_waiting` meaningless
+        ("running_kw", np.float64, RING),  # power promised in period t, at t % RING
+        ("waiting", WAITING, MAX_ROOM),  # in order, the first at `n_waiting` - 1; past it meaningless
     ],
     align=True,
 )
@@ -101,6 +105,7 @@ def new_queues(rules: QueueRules, jobs: JobTable, n_lanes: int) -> NDArray[np.vo
         raise ValueError(
             f"the job in row {j} runs for {duration[j]} periods; 1 to {LONGEST_PERIODS} is allowed: split the job"
         )
+    job_order.check(jobs.rows)
     return np.zeros(n_lanes, LANE)
 
 
@@ -117,7 +122,7 @@ def reset(jobs: JobTable, lane: Record, t: int) -> None:
 @njit(**KERNEL)
 def running_kw(lane: Record, t: int) -> float:
     """Total power of the jobs running in period t."""
-    return lane["running_kw"][t % LONGEST_PERIODS]
+    return lane["running_kw"][t & (RING - 1)]
 
 
 @njit(**KERNEL)
@@ -129,8 +134,8 @@ def headroom_kw(rules: QueueRules, lane: Record, t: int, limit_kw: float) -> flo
     """
     room_kw = min(limit_kw, rules.capacity_kw) - running_kw(lane, t) if limit_kw > 0.0 else 0.0
     if room_kw > 0.0 and rules.force_due and lane["n_waiting"] > 0:
-        first = lane["waiting"][0]
-        if first["due_period"] <= t and first["power_kw"] > room_kw:
+        first = lane["waiting"][lane["n_waiting"] - 1]
+        if job_order.due_period(first["order"]) <= t and first["power_kw"] > room_kw:
             return 0.0
     return max(room_kw, 0.0)
 
@@ -144,9 +149,10 @@ def releasable_kw(rules: QueueRules, lane: Record, t: int, limit_kw: float) -> f
 @njit(**KERNEL)
 def feasible_start_mask(rules: QueueRules, lane: Record, t: int, limit_kw: float, mask: NDArray[Any]) -> None:
     """Write into `mask` (visible_slots,) 1 where a slot holds a job that may start now, taken alone, 0 elsewhere."""
-    room_kw, seen = headroom_kw(rules, lane, t, limit_kw), min(lane["n_waiting"], rules.visible_slots)
-    for i in range(mask.shape[0]):
-        mask[i] = i < seen and lane["waiting"][i]["power_kw"] <= room_kw
+    room_kw, waiting = headroom_kw(rules, lane, t, limit_kw), lane["n_waiting"]
+    seen = min(waiting, rules.visible_slots)
+    for slot in range(mask.shape[0]):
+        mask[slot] = slot < seen and lane["waiting"][waiting - 1 - slot]["power_kw"] <= room_kw
 
 
 @njit(**KERNEL)
@@ -156,21 +162,21 @@ def begin_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_
     Returns:
         GBP (a cost, 0 or more) for lateness that was already certain when a job joined.
     """
-    sla_gbp = _admit(rules, jobs, lane, t)
-    if rules.force_due and lane["n_waiting"] > 0 and lane["waiting"][0]["due_period"] <= t:
-        n_due, room_kw = 0, headroom_kw(rules, lane, t, limit_kw)
-        while n_due < lane["n_waiting"]:
-            job = lane["waiting"][n_due]
-            if job["due_period"] > t or job["power_kw"] > room_kw:
+    sla_gbp, waiting = _admit(rules, jobs, lane, t), lane["n_waiting"]
+    if rules.force_due and waiting > 0 and job_order.due_period(lane["waiting"][waiting - 1]["order"]) <= t:
+        room_kw = headroom_kw(rules, lane, t, limit_kw)
+        while waiting > 0:
+            job = lane["waiting"][waiting - 1]
+            if job_order.due_period(job["order"]) > t or job["power_kw"] > room_kw:
                 break
-            room_kw -= _start(rules, jobs, lane, t, job)
-            n_due += 1
-        _close_gap(lane, 0, n_due)
+            room_kw -= _start(rules, lane, t, job)
+            waiting -= 1
+        _leave(lane, waiting)
     return sla_gbp
 
 
 @njit(**KERNEL)
-def release(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float, budget_kw: float) -> float:
+def release(rules: QueueRules, lane: Record, t: int, limit_kw: float, budget_kw: float) -> float:
     """Start waiting jobs, visible or not, in order, each one that fits (a smaller job may pass a larger one).
 
     `budget_kw` is the total power of running jobs that the caller wants; NaN starts nothing.
@@ -182,22 +188,18 @@ def release(rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: f
     if not wanted_kw > 0.0:
         return 0.0
     room_kw = min(headroom_kw(rules, lane, t, limit_kw), wanted_kw)
-    started_kw, kept = 0.0, 0
-    for i in range(lane["n_waiting"]):
-        job = lane["waiting"][i]
+    started_kw, lowest = 0.0, lane["n_waiting"]
+    for place in range(lane["n_waiting"] - 1, -1, -1):
+        job = lane["waiting"][place]
         if job["power_kw"] <= room_kw - started_kw:
-            started_kw += _start(rules, jobs, lane, t, job)
-        else:
-            _keep(lane, i, kept)
-            kept += 1
-    _leave(lane, kept)
+            started_kw += _start(rules, lane, t, job)
+            lowest = place
+    _close_gaps(lane, lowest)
     return started_kw
 
 
 @njit(**KERNEL)
-def start_slots(
-    rules: QueueRules, jobs: JobTable, lane: Record, t: int, limit_kw: float, wanted: NDArray[Any]
-) -> float:
+def start_slots(rules: QueueRules, lane: Record, t: int, limit_kw: float, wanted: NDArray[Any]) -> float:
     """Start the jobs in the wanted slots, in slot order, each one that fits.
 
     `wanted` is (visible_slots,) or shorter, of truth values or of numbers: above 0.5 is wanted, NaN is not.
@@ -205,16 +207,14 @@ def start_slots(
     Returns:
         Power of the jobs started, kW.
     """
-    room_kw, started_kw, kept = headroom_kw(rules, lane, t, limit_kw), 0.0, 0
-    seen = min(lane["n_waiting"], wanted.shape[0], rules.visible_slots)
-    for i in range(seen):
-        job = lane["waiting"][i]
-        if wanted[i] > 0.5 and job["power_kw"] <= room_kw - started_kw:
-            started_kw += _start(rules, jobs, lane, t, job)
-        else:
-            _keep(lane, i, kept)
-            kept += 1
-    _close_gap(lane, kept, seen - kept)
+    room_kw, started_kw, last = headroom_kw(rules, lane, t, limit_kw), 0.0, lane["n_waiting"] - 1
+    lowest = last + 1
+    for slot in range(min(last + 1, wanted.shape[0], rules.visible_slots)):
+        job = lane["waiting"][last - slot]
+        if wanted[slot] > 0.5 and job["power_kw"] <= room_kw - started_kw:
+            started_kw += _start(rules, lane, t, job)
+            lowest = last - slot
+    _close_gaps(lane, lowest)
     return started_kw
 
 
@@ -230,13 +230,14 @@ def end_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple
         Total power of the jobs that ran, kW; and the lateness, GBP (a cost, 0 or more).
     """
     sla_gbp = 0.0
-    for i in range(lane["n_waiting"]):
-        if lane["waiting"][i]["due_period"] > t:
+    for place in range(lane["n_waiting"] - 1, -1, -1):
+        order = lane["waiting"][place]["order"]
+        if job_order.due_period(order) > t:
             break
-        job = jobs.rows[lane["waiting"][i]["row"]]
+        job = jobs.rows[job_order.row(order)]
         if job["deadline_period"] - job["duration_periods"] <= t:
             sla_gbp += job["sla_penalty_gbp_per_h"] * rules.period_h
-    now = t % LONGEST_PERIODS
+    now = t & (RING - 1)
     drawn_kw = lane["running_kw"][now]
     lane["running_kw"][now] = 0.0
     return drawn_kw, sla_gbp
@@ -249,74 +250,64 @@ def arrived(jobs: JobTable, t: int) -> int:
 
 
 @njit(**KERNEL)
-def energy_kwh(rules: QueueRules, job: Record) -> float:
-    """Work of a job of the table."""
-    return job["power_kw"] * job["duration_periods"] * rules.period_h
-
-
-@njit(**KERNEL)
-def _goes_before(jobs: JobTable, job: Record, other: Record) -> bool:
-    """Whether the job of a later row is ahead of a waiting one."""
-    if job["due_period"] != other["due_period"]:
-        return job["due_period"] < other["due_period"]
-    return job["priority"] > jobs.rows[other["row"]]["priority"]
+def energy_kwh(rules: QueueRules, power_kw: float, run_periods: int) -> float:
+    """Work of a job."""
+    return power_kw * run_periods * rules.period_h
 
 
 @njit(**KERNEL)
 def _admit(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> float:
     """Insert arrived jobs into the order while there is room; returns the GBP of lateness certain on joining."""
-    sla_gbp, last, waiting = 0.0, arrived(jobs, t), lane["waiting"]
-    while lane["next_job"] < last and lane["n_waiting"] < rules.room:
-        row, place = lane["next_job"], lane["n_waiting"]
+    sla_gbp, waiting, n_waiting, next_job = 0.0, lane["waiting"], lane["n_waiting"], lane["next_job"]
+    waiting_kw, waiting_kwh = lane["waiting_kw"], lane["waiting_kwh"]
+    last = min(arrived(jobs, t), next_job + rules.room - n_waiting)
+    for row in range(next_job, last):
         job = jobs.rows[row]
-        while place > 0 and _goes_before(jobs, job, waiting[place - 1]):
+        power_kw, run_periods = job["power_kw"], job["duration_periods"]
+        order = job_order.order(job["due_period"], job["priority"], row, run_periods)
+        place = n_waiting
+        while place > 0 and waiting[place - 1]["order"] < order:
             waiting[place] = waiting[place - 1]
             place -= 1
-        entry = waiting[place]
-        entry["row"], entry["due_period"], entry["power_kw"] = row, job["due_period"], job["power_kw"]
-        lane["n_waiting"] += 1
-        lane["next_job"] += 1
-        lane["waiting_kw"] += job["power_kw"]
-        lane["waiting_kwh"] += energy_kwh(rules, job)
-        late_periods = max(t + job["duration_periods"] - job["deadline_period"], 0)
+        waiting[place]["order"], waiting[place]["power_kw"] = order, power_kw
+        n_waiting += 1
+        waiting_kw += power_kw
+        waiting_kwh += energy_kwh(rules, power_kw, run_periods)
+        late_periods = max(t + run_periods - job["deadline_period"], 0)
         sla_gbp += job["sla_penalty_gbp_per_h"] * late_periods * rules.period_h
+    lane["n_waiting"], lane["next_job"] = n_waiting, max(next_job, last)
+    lane["waiting_kw"], lane["waiting_kwh"] = waiting_kw, waiting_kwh
     return sla_gbp
 
 
 @njit(**KERNEL)
-def _start(rules: QueueRules, jobs: JobTable, lane: Record, t: int, waiting: Record) -> float:
+def _start(rules: QueueRules, lane: Record, t: int, job: Record) -> float:
     """Promise a waiting job its power from period t to its end; returns that power, kW. The caller closes the gap."""
-    job, power_kw, now = jobs.rows[waiting["row"]], waiting["power_kw"], t % LONGEST_PERIODS
-    last = now + job["duration_periods"] - 1
-    for place in range(now, min(last + 1, LONGEST_PERIODS)):
-        lane["running_kw"][place] += power_kw
-    for place in range(last + 1 - LONGEST_PERIODS):  # what goes on past the end of the ring
-        lane["running_kw"][place] += power_kw
+    power_kw, run_periods = job["power_kw"], job_order.run_periods(job["order"])
+    for period in range(t, t + run_periods):
+        lane["running_kw"][period & (RING - 1)] += power_kw
     lane["n_started"] += 1
     lane["waiting_kw"] -= power_kw
-    lane["waiting_kwh"] -= energy_kwh(rules, job)
+    lane["waiting_kwh"] -= energy_kwh(rules, power_kw, run_periods)
+    job["power_kw"] = STARTED
     return power_kw
 
 
 @njit(**KERNEL)
-def _keep(lane: Record, i: int, kept: int) -> None:
-    """Move the i-th waiting job up to the place after those kept before it."""
-    if i > kept:
-        lane["waiting"][kept] = lane["waiting"][i]
-
-
-@njit(**KERNEL)
-def _close_gap(lane: Record, start: int, length: int) -> None:
-    """Remove `length` entries of the order from `start` on."""
-    if length > 0:
-        for i in range(start, lane["n_waiting"] - length):
-            lane["waiting"][i] = lane["waiting"][i + length]
-        _leave(lane, lane["n_waiting"] - length)
+def _close_gaps(lane: Record, lowest: int) -> None:
+    """Remove from the order the jobs that have started; none of them is below place `lowest`."""
+    kept = lowest
+    for place in range(lowest, lane["n_waiting"]):
+        job = lane["waiting"][place]
+        if job["power_kw"] != STARTED:
+            lane["waiting"][kept] = job
+            kept += 1
+    _leave(lane, kept)
 
 
 @njit(**KERNEL)
 def _leave(lane: Record, n_waiting: int) -> None:
-    """Cut the order to its first `n_waiting` jobs; what rounding leaves in the sums does not outlive an empty queue."""
+    """Cut the order to its lowest `n_waiting` places; what rounding leaves in the sums does not outlive an empty queue."""
     lane["n_waiting"] = n_waiting
     if n_waiting == 0:
         lane["waiting_kw"] = lane["waiting_kwh"] = 0.0

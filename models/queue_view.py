@@ -4,8 +4,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models import job_order
 from models.compiling import KERNEL
-from models.queue import LONGEST_PERIODS, JobTable, QueueRules, Record, arrived, energy_kwh
+from models.queue import RING, JobTable, QueueRules, Record, arrived, energy_kwh
 
 
 @njit(**KERNEL)
@@ -15,7 +16,8 @@ def backlog(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[in
     if number <= 0:
         return 0, 0.0
     first, last = jobs.rows[lane["next_job"]], jobs.rows[arrived(jobs, t) - 1]
-    return number, last["energy_before_kwh"] + energy_kwh(rules, last) - first["energy_before_kwh"]
+    last_kwh = energy_kwh(rules, last["power_kw"], last["duration_periods"])
+    return number, last["energy_before_kwh"] + last_kwh - first["energy_before_kwh"]
 
 
 @njit(**KERNEL)
@@ -25,8 +27,9 @@ def overflow(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[i
     hidden = lane["n_waiting"] - rules.visible_slots
     if hidden > 0:
         number, kwh = number + hidden, kwh + lane["waiting_kwh"]
-        for i in range(rules.visible_slots):
-            kwh -= energy_kwh(rules, jobs.rows[lane["waiting"][i]["row"]])
+        for slot in range(rules.visible_slots):
+            job = lane["waiting"][lane["n_waiting"] - 1 - slot]
+            kwh -= energy_kwh(rules, job["power_kw"], job_order.run_periods(job["order"]))
     return number, kwh
 
 
@@ -44,12 +47,10 @@ def write_committed_kw(lane: Record, t: int, edges: tuple[int, ...], out: NDArra
     Returns:
         The place behind the last one written.
     """
-    place = t % LONGEST_PERIODS
     for k in range(len(edges) - 1):
         kw = 0.0
-        for _ in range(edges[k], edges[k + 1]):
-            kw += lane["running_kw"][place]
-            place = place + 1 if place + 1 < LONGEST_PERIODS else 0  # faster than a remainder
+        for period in range(t + edges[k], t + edges[k + 1]):
+            kw += lane["running_kw"][period & (RING - 1)]
         out[at + k] = kw / (edges[k + 1] - edges[k])
     return at + len(edges) - 1
 

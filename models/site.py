@@ -172,10 +172,16 @@ def sellable_kw(site: Site, lane: Record) -> float:
 
 
 @njit(**KERNEL)
-def job_limit_kw(site: Site, lane: Record) -> float:
-    """Highest power of running jobs beside the tenants, the cluster and the connection permitting."""
+def cluster_limit_kw(site: Site) -> float:
+    """Highest power of jobs and tenants together, the cluster and the connection permitting."""
     room_kw = cluster_model.job_budget_kw(site.cluster, site.terms.site_power_kw - site.terms.base_load_kw)
-    return max(min(site.queue.capacity_kw, room_kw) - lane["tenant_kw"], 0.0)
+    return min(site.queue.capacity_kw, room_kw)
+
+
+@njit(**KERNEL)
+def job_limit_kw(cluster_limit_kw: float, lane: Record) -> float:
+    """Highest power of running jobs beside the tenants; see `cluster_limit_kw`, the same in every period."""
+    return max(cluster_limit_kw - lane["tenant_kw"], 0.0)
 
 
 @njit(**KERNEL)

@@ -54,6 +54,7 @@ from models.site import (
     Record,
     Site,
     battery_limits_kw,
+    cluster_limit_kw,
     job_limit_kw,
     position_kw,
     sellable_kw,
@@ -70,11 +71,11 @@ def begin(site: Site, outside: Outside, expected_kw: float, lane: Record) -> Non
     first = lane["period"]
     earliest = max(first - PERIODS_PER_DAY, 0)
     waiting, job_kw = lane["queue"], 0.0
-    limit_kw = job_limit_kw(site, lane)
+    limit_kw = job_limit_kw(cluster_limit_kw(site), lane)
     queue.reset(outside.jobs, waiting, earliest)
     for t in range(earliest, first):
         queue.begin_period(site.queue, outside.jobs, waiting, t, limit_kw)
-        queue.release(site.queue, outside.jobs, waiting, t, limit_kw, limit_kw)
+        queue.release(site.queue, waiting, t, limit_kw, limit_kw)
         job_kw, _ = queue.end_period(site.queue, outside.jobs, waiting, t)
     queue.begin_period(site.queue, outside.jobs, waiting, first, limit_kw)
 
@@ -85,12 +86,19 @@ def begin(site: Site, outside: Outside, expected_kw: float, lane: Record) -> Non
     lane["inlet_c"] = hall.inlet_c(rest, hall.recirculation_fraction(site.hall, it_kw, 1.0))
     lane["it_kw"], lane["grid_kw"] = it_kw, expected_kw
     lane["metered_kw"][:] = expected_kw
-    baseline.reset(lane["baseline"], expected_kw)
+    baseline.reset(site.baseline, lane["baseline"], expected_kw)
 
 
 @njit(**KERNEL)
 def step(
-    site: Site, outside: Outside, mode: int, expected_kw: float, lane: Record, action: np.ndarray, gbp: np.ndarray
+    site: Site,
+    outside: Outside,
+    mode: int,
+    expected_kw: float,
+    limit_kw: float,
+    lane: Record,
+    action: np.ndarray,
+    gbp: np.ndarray,
 ) -> bool:
     """Run the lane's period and write its money by term.
 
@@ -99,6 +107,7 @@ def step(
         outside: Prices, weather, bids and jobs.
         mode: Day-ahead position: `NONE`, `EXPECTED_LOAD` or `PLANNED`.
         expected_kw: See `expected_load_kw`.
+        limit_kw: See `cluster_limit_kw`.
         lane: State, changed in place.
         action: The seven fields; NaN asks for nothing.
         gbp: Out, money by `TERMS`.
@@ -110,7 +119,7 @@ def step(
     t = lane["period"]
     if t % BLOCK_PERIODS == 0:
         gbp[AUCTION] = _sell_capacity(site, outside, lane, action[CAPACITY])
-    gbp[SLA] = _run_jobs(site, outside.jobs, lane, action[RELEASE])
+    gbp[SLA] = _run_jobs(site, outside.jobs, limit_kw, lane, action[RELEASE])
     gbp[THERMAL] = _cool(site, outside.series[t, WET_BULB], lane, action[SETPOINT], action[FAN])
     _move_battery(site, lane, action[POWER])
     _settle(site, outside.series[t], mode, expected_kw, lane, gbp)
@@ -123,7 +132,7 @@ def step(
     if over:
         gbp[END_VALUE] = _end_value_gbp(site, outside.series[t + 1, END_PRICE], outside.series[t, WET_BULB], lane)
     else:
-        gbp[SLA] -= queue.begin_period(site.queue, outside.jobs, lane["queue"], t + 1, job_limit_kw(site, lane))
+        gbp[SLA] -= queue.begin_period(site.queue, outside.jobs, lane["queue"], t + 1, job_limit_kw(limit_kw, lane))
     return over
 
 
@@ -146,12 +155,12 @@ def _sell_capacity(site: Site, outside: Outside, lane: Record, share: float) -> 
 
 
 @njit(**KERNEL)
-def _run_jobs(site: Site, jobs: JobTable, lane: Record, share: float) -> float:
+def _run_jobs(site: Site, jobs: JobTable, cluster_limit_kw: float, lane: Record, share: float) -> float:
     """Start a share of what could start, run the period; returns the lateness, GBP (0 or less)."""
-    t, waiting, limit_kw = lane["period"], lane["queue"], job_limit_kw(site, lane)
+    t, waiting, limit_kw = lane["period"], lane["queue"], job_limit_kw(cluster_limit_kw, lane)
     room_kw = queue.releasable_kw(site.queue, waiting, t, limit_kw) if share < 1.0 else np.inf
     budget_kw = queue.running_kw(waiting, t) + share * room_kw  # NaN starts nothing
-    queue.release(site.queue, jobs, waiting, t, limit_kw, budget_kw)
+    queue.release(site.queue, waiting, t, limit_kw, budget_kw)
     job_kw, late_gbp = queue.end_period(site.queue, jobs, waiting, t)
     busy = cluster_model.busy_gpus(site.cluster, job_kw + lane["tenant_kw"])
     lane["it_kw"] = cluster_model.it_power_kw(site.cluster, busy, 1.0)

@@ -7,16 +7,16 @@ from models import baseline
 from models.baseline import BaselineRules
 
 
-def lane(kw: float = 0.0):
+def lane(rules, kw=0.0):
     made = np.zeros(1, baseline.LANE)[0]
-    baseline.reset(made, kw)
+    baseline.reset(rules, made, kw)
     return made
 
 
 @pytest.mark.parametrize(("rules", "expected"), [(BaselineRules(5, 3), 335 / 3), (BaselineRules(5, 5), 105.0)])
 def test_worked_examples(rules, expected):
     """History 100, 110, 90, 120, 105: the three highest of five average 111.67, all five 105."""
-    days = lane()
+    days = lane(rules)
     for day, kw in enumerate((100.0, 110.0, 90.0, 120.0, 105.0)):
         baseline.record(rules, days, 48 * day + 7, kw)
     assert baseline.baseline_kw(rules, days, 48 * 5 + 7) == pytest.approx(expected)
@@ -28,7 +28,7 @@ def test_worked_examples(rules, expected):
 def test_it_is_the_mean_of_the_highest_of_the_last_days(days, data):
     rules = BaselineRules(days, data.draw(st.integers(1, days)))
     history = data.draw(st.lists(st.floats(0.0, 1e4, width=32), min_size=days, max_size=30))
-    made = lane()
+    made = lane(rules)
     for day, kw in enumerate(history):
         baseline.record(rules, made, 48 * day, kw)
     expected = np.sort(history[-days:])[-rules.highest :].mean()
@@ -36,7 +36,8 @@ def test_it_is_the_mean_of_the_highest_of_the_last_days(days, data):
 
 
 def test_raising_the_load_before_an_event_raises_the_baseline_and_an_event_day_does_not_lower_it():
-    rules, made = BaselineRules(10, 10), lane(400.0)
+    rules = BaselineRules(10, 10)
+    made = lane(rules, 400.0)
     baseline.record(rules, made, 34, 500.0)
     assert baseline.baseline_kw(rules, made, 34) == pytest.approx(410.0)
 

@@ -23,7 +23,7 @@ from envs.single import SystemEnv
 from evaluation.rollout import play
 from forecasting.deviation import DeviationForecaster
 from models import cluster as cluster_model
-from models import queue
+from models import job_order, queue
 from models.settlement import Adders
 
 SLOTS = 16
@@ -69,7 +69,8 @@ def column(system, observations, name):
 
 
 def waiting_rows(lane):
-    return lane["queue"]["waiting"]["row"][: lane["queue"]["n_waiting"]].tolist()
+    orders = lane["queue"]["waiting"]["order"][: lane["queue"]["n_waiting"]]
+    return [job_order.row(order) for order in orders[::-1]]
 
 
 def promised_kwh(lane):
@@ -183,7 +184,7 @@ def test_lateness_is_what_the_queue_model_charges_for_the_same_starts(flat):
     while not over[0]:
         t, wanted = int(lanes["period"][0]), rng.random(SLOTS) < 0.5
         terms, over = step(system, lanes, wanted[None])
-        queue.start_slots(rules, jobs, lane, t, limit_kw, wanted)
+        queue.start_slots(rules, lane, t, limit_kw, wanted)
         _, late_gbp = queue.end_period(rules, jobs, lane, t)
         if not over[0]:
             late_gbp += queue.begin_period(rules, jobs, lane, t + 1, limit_kw)

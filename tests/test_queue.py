@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.jobs import arrival_periods, make_arrivals
-from models import queue, queue_view
+from models import job_order, queue, queue_view
 from models.queue import QueueRules
 
 LAW = settings(deadline=None, max_examples=100)
@@ -74,12 +74,16 @@ def one_lane(rules, jobs, t=0):
 
 def decide(rules, jobs, lane, t, limit_kw, decision):
     if isinstance(decision, list):
-        return queue.start_slots(rules, jobs, lane, t, limit_kw, np.array(decision[: rules.visible_slots]))
-    return queue.release(rules, jobs, lane, t, limit_kw, decision)
+        return queue.start_slots(rules, lane, t, limit_kw, np.array(decision[: rules.visible_slots]))
+    return queue.release(rules, lane, t, limit_kw, decision)
+
+
+def in_order(lane):
+    return lane["waiting"][: lane["n_waiting"]][::-1]
 
 
 def visible(rules, lane):
-    return list(lane["waiting"]["row"][: min(lane["n_waiting"], rules.visible_slots)])
+    return [job_order.row(order) for order in in_order(lane)["order"][: rules.visible_slots]]
 
 
 class Reference:
@@ -164,11 +168,9 @@ def test_the_kernel_equals_the_reference(rules, jobs, decisions, limits_kw):
         arrived = int((reference.arrival <= t).sum())
         waiting = len(reference.ordered) + len(reference.unsorted)
         assert queue_view.tally(jobs, lane, t) == (arrived, waiting, len(reference.start))
-        shown = lane["waiting"][: lane["n_waiting"]]
-        for name in ("due_period", "power_kw"):
-            assert list(shown[name]) == list(jobs.rows[name][shown["row"]])
-        kw = jobs.rows["power_kw"][shown["row"]]
-        kwh = kw @ jobs.rows["duration_periods"][shown["row"]] * 0.5
+        kept, rows = in_order(lane), jobs.rows[reference.ordered]
+        assert list(kept["power_kw"]) == list(rows["power_kw"])
+        kw, kwh = rows["power_kw"], rows["power_kw"] @ rows["duration_periods"] * 0.5
         assert (lane["waiting_kw"], lane["waiting_kwh"]) == (kw.sum(), kwh)
         power_kw, late_gbp = queue.end_period(rules, jobs, lane, t)
         sla_gbp += late_gbp
@@ -227,7 +229,7 @@ def test_the_price_of_lateness_is_paid_exactly_once(jobs, release_at):
     for t in range(len(jobs.first_job) + 20):
         paid_gbp += queue.begin_period(rules, jobs, lane, t, math.inf)
         if t >= release_at:
-            queue.release(rules, jobs, lane, t, math.inf, math.inf)
+            queue.release(rules, lane, t, math.inf, math.inf)
         paid_gbp += queue.end_period(rules, jobs, lane, t)[1]
     ends = np.maximum(arrival_periods(jobs), release_at) + jobs.rows["duration_periods"]
     assert (
@@ -245,7 +247,7 @@ def test_the_mask_says_exactly_which_slot_starts(rules, jobs, decisions, limit_k
         queue.feasible_start_mask(rules, lane, t, limit_kw, mask)
         for k in range(rules.visible_slots):
             twin, only_k = lane.copy(), np.arange(rules.visible_slots) == k
-            started_kw = queue.start_slots(rules, jobs, twin, t, limit_kw, only_k)
+            started_kw = queue.start_slots(rules, twin, t, limit_kw, only_k)
             assert (started_kw > 0.0) == mask[k]
             assert twin["n_started"] - lane["n_started"] == mask[k]
         decide(rules, jobs, lane, t, limit_kw, decisions[t % len(decisions)])
@@ -259,7 +261,7 @@ def test_a_release_stays_within_what_is_releasable_and_wanted(rules, jobs, limit
     for t in range(len(jobs.first_job)):
         queue.begin_period(rules, jobs, lane, t, limit_kw)
         able_kw, before_kw = queue.releasable_kw(rules, lane, t, limit_kw), queue.running_kw(lane, t)
-        started_kw = queue.release(rules, jobs, lane, t, limit_kw, budget_kw)
+        started_kw = queue.release(rules, lane, t, limit_kw, budget_kw)
         assert 0.0 <= started_kw <= able_kw <= queue.headroom_kw(rules, lane, t, limit_kw) + started_kw
         assert queue.running_kw(lane, t) == before_kw + started_kw
         assert started_kw == 0.0 or before_kw + started_kw <= budget_kw
@@ -291,12 +293,32 @@ def test_a_reset_lane_meets_only_the_jobs_from_its_start_on(rules, jobs, start):
     lane = one_lane(rules, jobs)
     for t in range(4):
         queue.begin_period(rules, jobs, lane, t, math.inf)
-        queue.release(rules, jobs, lane, t, math.inf, math.inf)
+        queue.release(rules, lane, t, math.inf, math.inf)
     queue.reset(jobs, lane, start)
     queue.begin_period(rules._replace(force_due=False), jobs, lane, start, math.inf)
     n_now = int((arrival_periods(jobs) == start).sum())
     assert queue_view.tally(jobs, lane, start) == (n_now, n_now, 0)
     assert not lane["running_kw"].any()
+
+
+@LAW
+@given(
+    st.lists(
+        st.tuples(st.integers(-9, 9), st.integers(0, job_order.MAX_PRIORITY), st.integers(0, job_order.MAX_ROW)),
+        min_size=2,
+        max_size=2,
+    ),
+    st.lists(st.integers(1, job_order.MAX_RUN_PERIODS), min_size=2, max_size=2),
+    st.sampled_from([-job_order.MAX_DUE_PERIOD + 9, 0, job_order.MAX_DUE_PERIOD - 9]),
+)
+def test_the_number_of_a_job_orders_it_and_tells_what_it_is_made_of(jobs, run_periods, offset):
+    jobs = [(due + offset, priority, row) for due, priority, row in jobs]
+    orders = [job_order.order(*job, periods) for job, periods in zip(jobs, run_periods, strict=True)]
+    for order, job, periods in zip(orders, jobs, run_periods, strict=True):
+        parts = job_order.due_period(order), job_order.priority(order), job_order.row(order)
+        assert (*parts, job_order.run_periods(order)) == (*job, periods)
+    keys = [(due, -priority, row) for due, priority, row in jobs]
+    assert (orders[0] < orders[1]) == (keys[0] < keys[1]) or keys[0] == keys[1]
 
 
 def test_an_empty_queue_does_nothing():
@@ -307,8 +329,8 @@ def test_an_empty_queue_does_nothing():
         queue.feasible_start_mask(rules, lane, t, 100.0, mask)
         assert not mask.any()
         assert queue.releasable_kw(rules, lane, t, 100.0) == 0.0
-        assert queue.release(rules, jobs, lane, t, 100.0, 100.0) == 0.0
-        assert queue.start_slots(rules, jobs, lane, t, 100.0, ~mask) == 0.0
+        assert queue.release(rules, lane, t, 100.0, 100.0) == 0.0
+        assert queue.start_slots(rules, lane, t, 100.0, ~mask) == 0.0
         assert queue.end_period(rules, jobs, lane, t) == (0.0, 0.0)
 
 
@@ -321,14 +343,14 @@ def test_a_due_job_that_does_not_fit_keeps_smaller_ones_from_passing_it():
     queue.end_period(rules, jobs, lane, 0)
     queue.begin_period(rules, jobs, lane, 1, 100.0)
     assert queue.releasable_kw(rules, lane, 1, 100.0) == 0.0
-    assert queue.release(rules, jobs, lane, 1, 100.0, 100.0) == 0.0
+    assert queue.release(rules, lane, 1, 100.0, 100.0) == 0.0
     queue.end_period(rules, jobs, lane, 1)
     queue.begin_period(rules, jobs, lane, 2, 100.0)
     assert queue.running_kw(lane, 2) == 80.0
     free = rules._replace(force_due=False)
     lane = one_lane(free, jobs, t=1)
     queue.begin_period(free, jobs, lane, 1, 70.0)
-    assert queue.release(free, jobs, lane, 1, 70.0, 70.0) == 10.0
+    assert queue.release(free, lane, 1, 70.0, 70.0) == 10.0
 
 
 def test_a_due_job_that_fills_the_limit_exactly_starts():
@@ -346,6 +368,9 @@ def test_a_due_job_that_fills_the_limit_exactly_starts():
         (Job(0, 0.0, 1, 9, 9, 0, 1.0), "above 0"),
         (Job(0, 5.0, 0, 9, 9, 0, 1.0), "1 to 96 is allowed"),
         (Job(0, 5.0, 97, 99, 99, 0, 1.0), "split the job"),
+        (Job(0, 5.0, 1, 9, 9, 128, 1.0), "priority .* 0 to 127 is allowed"),
+        (Job(0, 5.0, 1, 9, 9, -1, 1.0), "priority .* 0 to 127 is allowed"),
+        (Job(0, 5.0, 1, 2**30, 2**30, 0, 1.0), "due_period .* is allowed"),
     ],
 )
 def test_a_job_that_can_never_run_is_refused_at_the_edge(job, hint):

@@ -28,8 +28,8 @@ from models.battery import Battery
 from models.chiller import Chiller
 from models.cluster import Cluster
 from models.compiling import LOOP
-from models.fetch import fetch_row
 from models.cooling import InletPenalty
+from models.fetch import fetch_row
 from models.hall import Hall
 from models.queue import QueueRules
 from models.settlement import CARBON_PRICED, Adders

@@ -23,7 +23,7 @@ def _fetch_row(rows: Any, row: Any) -> Any:
     def compiled(rows: Any, row: Any) -> None:
         size = rows.strides[0]
         for offset in range(row * size, (row + 1) * size, CACHE_LINE):
-            _fetch(rows, offset)
+            _fetch(rows, offset)  # type: ignore[call-arg]  # the first argument is the compiler's
 
     return compiled
 

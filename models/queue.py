@@ -307,7 +307,7 @@ def _close_gaps(lane: Record, lowest: int) -> None:
 
 @njit(**KERNEL)
 def _leave(lane: Record, n_waiting: int) -> None:
-    """Cut the order to its lowest `n_waiting` places; what rounding leaves in the sums does not outlive an empty queue."""
+    """Cut the order to its lowest `n_waiting` places; what rounding leaves in the sums ends with an empty queue."""
     lane["n_waiting"] = n_waiting
     if n_waiting == 0:
         lane["waiting_kw"] = lane["waiting_kwh"] = 0.0

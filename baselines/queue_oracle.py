@@ -12,7 +12,7 @@ from envs.fields import FloatArray
 from envs.job_queue import JobQueueSystem
 from envs.single import SystemEnv
 from models import cluster as cluster_model
-from models import queue
+from models import queue, queue_view
 
 Floats = NDArray[np.float64]
 
@@ -121,8 +121,7 @@ class QueueOraclePolicy:
         t = int(self._lanes[0]["period"])
         missing_kw = self._running_kw[t - self._first] - queue.running_kw(lane, t)
         action = np.zeros(self._system.rules.visible_slots, dtype=np.float32)
-        for slot in range(min(int(lane["n_waiting"]), action.size)):
-            power_kw = float(lane["waiting"][slot]["power_kw"])
+        for slot, power_kw in enumerate(queue_view.in_order(lane)["power_kw"][: action.size].tolist()):
             if power_kw <= missing_kw + 0.5 * power_kw:  # whole jobs: the nearest to the plan
                 action[slot] = 1.0
                 missing_kw -= power_kw

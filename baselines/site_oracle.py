@@ -338,7 +338,7 @@ class SiteOraclePolicy:
         battery, waiting = site.battery, lane["queue"]
         power_kw, running_kw, tenant_kw = (float(plan[k]) for plan in self._plan[1:])
         sellable_kw = model.sellable_kw(site, lane)
-        limit_kw = model.job_limit_kw(site, lane)
+        limit_kw = model.job_limit_kw(model.cluster_limit_kw(site), lane)
         room_kw = queue.releasable_kw(site.queue, waiting, t, limit_kw)
         missing_kw = running_kw - queue.running_kw(waiting, t)
         full_kw = cluster_model.it_power_kw(

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
-from models.queue import LONGEST_PERIODS
+from models import job_order, queue_view
+from models.queue import LONGEST_PERIODS, RING
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -61,7 +62,7 @@ def known_work(lane: np.void, arrivals: Any, first: int, stop: int) -> Work:
         first: First period of the episode.
         stop: The period after its last.
     """
-    waiting = lane["waiting"]["row"][: lane["n_waiting"]].astype(np.int64)
+    waiting = np.array([job_order.row(order) for order in queue_view.in_order(lane)["order"]], dtype=np.int64)
     later = np.arange(lane["next_job"], arrivals.first_job[stop], dtype=np.int64)
     rows = arrivals.rows[np.concatenate([waiting, later])]
     arrival = np.searchsorted(arrivals.first_job, later, side="right") - 1
@@ -78,7 +79,7 @@ def known_work(lane: np.void, arrivals: Any, first: int, stop: int) -> Work:
 
 def promised_kw(lane: np.void, first: int, periods: int) -> tuple[Floats, float]:
     """Power of the jobs that run when an episode begins, shape (periods,), and the energy after that, kWh."""
-    ring = np.roll(lane["running_kw"].astype(np.float64), -(first % LONGEST_PERIODS))
+    ring = np.roll(lane["running_kw"].astype(np.float64), -(first % RING))
     inside = np.concatenate([ring[:periods], np.zeros(max(periods - ring.size, 0))])
     return inside, PERIOD_H * float(ring.sum() - inside.sum())
 

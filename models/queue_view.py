@@ -9,6 +9,12 @@ from models.compiling import KERNEL
 from models.queue import RING, JobTable, QueueRules, Record, arrived, energy_kwh
 
 
+def in_order(lane: Record) -> NDArray[np.void]:
+    """The waiting jobs kept in order, the first first: a view of records `models.queue.WAITING`, for plain Python."""
+    jobs: NDArray[np.void] = lane["waiting"][: lane["n_waiting"]][::-1]
+    return jobs
+
+
 @njit(**KERNEL)
 def backlog(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[int, float]:
     """Number and energy (kWh) of the jobs that have arrived and found no room in the order."""

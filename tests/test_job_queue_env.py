@@ -23,7 +23,7 @@ from envs.single import SystemEnv
 from evaluation.rollout import play
 from forecasting.deviation import DeviationForecaster
 from models import cluster as cluster_model
-from models import job_order, queue
+from models import job_order, queue, queue_view
 from models.settlement import Adders
 
 SLOTS = 16
@@ -69,8 +69,7 @@ def column(system, observations, name):
 
 
 def waiting_rows(lane):
-    orders = lane["queue"]["waiting"]["order"][: lane["queue"]["n_waiting"]]
-    return [job_order.row(order) for order in orders[::-1]]
+    return [job_order.row(order) for order in queue_view.in_order(lane["queue"])["order"]]
 
 
 def promised_kwh(lane):

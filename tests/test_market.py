@@ -144,7 +144,7 @@ def test_scarce_supply_is_priced_by_the_bid_that_goes_short():
     rows = [("buy", 3000, 700), ("sell", 100, 300), ("sell", 50, 200)]
     clearing = clear_book(frame(rows))
     assert (clearing.volume_kw, list(clearing.accepted_kw)) == (500, [500, 300, 200])
-    # Pay-as-clear at the last accepted offer would say 100, at which the buyer wants 200 kW more: no dual price.
+    # A published example pays the last accepted offer, 100, at which the buyer wants 200 kW more: no dual price.
     assert support(rows, clearing.accepted_kw) == (3000, 3000)
     assert clearing.price_gbp_per_mwh == 3000
 

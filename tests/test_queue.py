@@ -78,12 +78,8 @@ def decide(rules, jobs, lane, t, limit_kw, decision):
     return queue.release(rules, lane, t, limit_kw, decision)
 
 
-def in_order(lane):
-    return lane["waiting"][: lane["n_waiting"]][::-1]
-
-
 def visible(rules, lane):
-    return [job_order.row(order) for order in in_order(lane)["order"][: rules.visible_slots]]
+    return [job_order.row(order) for order in queue_view.in_order(lane)["order"][: rules.visible_slots]]
 
 
 class Reference:
@@ -168,7 +164,7 @@ def test_the_kernel_equals_the_reference(rules, jobs, decisions, limits_kw):
         arrived = int((reference.arrival <= t).sum())
         waiting = len(reference.ordered) + len(reference.unsorted)
         assert queue_view.tally(jobs, lane, t) == (arrived, waiting, len(reference.start))
-        kept, rows = in_order(lane), jobs.rows[reference.ordered]
+        kept, rows = queue_view.in_order(lane), jobs.rows[reference.ordered]
         assert list(kept["power_kw"]) == list(rows["power_kw"])
         kw, kwh = rows["power_kw"], rows["power_kw"] @ rows["duration_periods"] * 0.5
         assert (lane["waiting_kw"], lane["waiting_kwh"]) == (kw.sum(), kwh)

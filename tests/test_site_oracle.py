@@ -144,7 +144,7 @@ def test_whatever_a_queue_does_is_in_the_program_at_no_more_money(jobs, random, 
     assert committed_kw.sum() == 0.0
     drawn_kw, late_gbp = np.zeros(60), np.zeros(60)
     for t in range(60):
-        queue.release(rules, table, lane, t, 300.0, random.uniform(0.0, 400.0))
+        queue.release(rules, lane, t, 300.0, random.uniform(0.0, 400.0))
         drawn_kw[t], late_gbp[t] = queue.end_period(rules, table, lane, t)
         if t < 59:
             queue.begin_period(rules, table, lane, t + 1, 300.0)

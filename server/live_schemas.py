@@ -95,8 +95,8 @@ class Switch(Wire):
 class HeartRate(Wire):
     """The operator's heart-rate variability; only its ratio to the usual one is kept."""
 
-    variability_ms: float = Field(description="RMSSD now, milliseconds.", gt=0.0, le=1000.0)
-    usual_ms: float = Field(description="RMSSD of this operator when rested.", gt=0.0, le=1000.0)
+    variability_ms: float = Field(description="RMSSD now, milliseconds.", ge=1.0, le=1000.0)
+    usual_ms: float = Field(description="RMSSD of this operator when rested.", ge=1.0, le=1000.0)
 
 
 class RiskLimits(Wire):

@@ -191,6 +191,8 @@ def test_pause_and_kill_rest_at_once_and_let_go_again(store, opened):
     assert client.post("/v1/risk/hrv", json={"variability_ms": 10.0, "usual_ms": 50.0}).json()["paused"]
     kinds = [event["kind"] for event in client.get("/v1/risk/events?count=3").json()]
     assert kinds == ["pause", "hrv", "kill"]
+    beyond = client.post("/v1/risk/hrv", json={"variability_ms": 1000.0, "usual_ms": 5e-324})
+    assert beyond.status_code == 422, "a ratio that no log can hold"
     assert client.post("/v1/risk/pause", json={"on": True, "reason": " "}).status_code == 422
 
 

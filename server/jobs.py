@@ -72,7 +72,11 @@ class Jobs:
         """Plan them; they start with `running`."""
         self.records = {job.name: Record(job) for job in jobs}
         self._clock = clock
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = self._planned()
+
+    def _planned(self) -> BackgroundScheduler:
+        """Everything planned to begin at the start; a scheduler that was stopped can plan no more."""
+        scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(AT_ONCE)},
             job_defaults={
@@ -81,13 +85,12 @@ class Jobs:
                 "misfire_grace_time": None,
             },  # late is better than never
         )
-        self._scheduler.add_listener(self._note_skipped, EVENT_JOB_MAX_INSTANCES)
-        for job in jobs:
-            if job.work is not None:
-                every_s, now = job.every.total_seconds(), datetime.now(UTC)
-                self._scheduler.add_job(
-                    self._run, "interval", seconds=every_s, args=(job.name,), id=job.name, next_run_time=now
-                )
+        scheduler.add_listener(self._note_skipped, EVENT_JOB_MAX_INSTANCES)
+        for name, record in self.records.items():
+            if record.job.work is not None:
+                every_s, now = record.job.every.total_seconds(), datetime.now(UTC)
+                scheduler.add_job(self._run, "interval", seconds=every_s, args=(name,), id=name, next_run_time=now)
+        return scheduler
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,6 +104,7 @@ class Jobs:
             with suppress(asyncio.CancelledError):
                 await watch
             await asyncio.to_thread(self._scheduler.shutdown)
+            self._scheduler = self._planned()
 
     def next_run_at(self, name: str) -> datetime | None:
         """When a job is due, None where it is not planned."""

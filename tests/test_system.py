@@ -1,5 +1,6 @@
 """What the service does by itself, what it says of itself, and how it stops."""
 
+import asyncio
 import json
 import os
 import signal
@@ -132,6 +133,19 @@ def test_a_job_that_outlasts_its_turn_is_never_run_twice_at_once_and_what_it_mis
         gate.set()
         until(lambda: jobs.records["slow"].runs >= 2)
     assert most[0] == 1
+
+
+def test_jobs_that_were_stopped_can_be_started_and_told_again():
+    jobs = Jobs([Job("steady", "", timedelta(seconds=60), lambda: "done")], Clock())
+
+    async def work(runs):
+        async with jobs.running():
+            await asyncio.to_thread(until, lambda: jobs.records["steady"].runs == runs)
+            jobs.run_now("steady")
+            await asyncio.to_thread(until, lambda: jobs.records["steady"].runs == runs + 1)
+
+    asyncio.run(work(1))
+    asyncio.run(work(3))
 
 
 def test_a_clock_set_back_an_hour_holds_up_no_job():

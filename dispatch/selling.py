@@ -147,7 +147,11 @@ class Seller:
             return flexibility.on_sale(connection, at)
 
 
-def offers_of(flex_offers: Sequence[FlexOffer], at: datetime, terms: Terms = Terms()) -> list[Offer]:  # noqa: B008
+def offers_of(
+    flex_offers: Sequence[FlexOffer],
+    at: datetime,
+    terms: Terms = Terms(),  # noqa: B008 - immutable
+) -> list[Offer]:
     """What goes on sale of a planner's offers: those that leave time to move the load, in whole watts and pennies.
 
     Args:

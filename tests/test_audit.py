@@ -1,6 +1,8 @@
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import rfc8785
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
@@ -40,6 +42,20 @@ def test_an_untouched_log_has_no_faults(audit, key):
     assert entries[0].previous_hash == NOTHING_BEFORE
     assert [e.sequence for e in audit.entries(kind="order")] == [1, 3, 5]
     assert [e.sequence for e in audit.entries(first=5)] == [5, 6]
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bodies=st.lists(st.dictionaries(st.text(max_size=8), st.text(max_size=20) | st.integers(-9, 9)), max_size=4))
+def test_an_entry_is_hashed_over_canonical_json_and_many_at_once_are_as_one_by_one(bodies, audit, store):
+    with store.writing() as connection:
+        together = audit.append_all(connection, [("order", body) for body in bodies], NOON)
+        connection.rollback()
+    with store.writing() as connection:
+        assert [audit.append(connection, "order", body, NOON) for body in bodies] == together
+        connection.rollback()
+    for entry in together:
+        said = entry._asdict()
+        assert said.pop("entry_hash") == hashlib.sha256(rfc8785.dumps(said)).hexdigest()
 
 
 @pytest.mark.parametrize("column", ["at", "kind", "body", "previous_hash", "entry_hash"])

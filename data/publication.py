@@ -53,16 +53,17 @@ RULES: Final[dict[str, Lagged | DayAhead]] = {
 }
 
 
-def known_rows(column: str, index: pd.DatetimeIndex, minute: int = 0) -> np.ndarray:
+def known_rows(column: str, index: pd.DatetimeIndex, minute: int = 0, rows: slice = slice(None)) -> np.ndarray:
     """How many leading rows of a column are published when each period is decided.
 
     Args:
         column: A column of `data.schema`.
         index: The table's timestamps, shape (n,), regular half-hours in UTC.
         minute: Minutes between the start of a period and the decision, 0 to 29.
+        rows: Of which periods, all by default.
 
     Returns:
-        Integers in 0..n, shape (n,), non-decreasing: at period t rows [0, known_rows[t]) are known.
+        Integers in 0..n, shape (rows,), non-decreasing: at period t rows [0, known_rows[t]) are known.
 
     Raises:
         ValueError: If the column has no publication rule, or the decision lies outside its period.
@@ -74,9 +75,10 @@ def known_rows(column: str, index: pd.DatetimeIndex, minute: int = 0) -> np.ndar
         raise ValueError(f"a decision {minute} minutes into its period; allowed are 0 to {PERIOD_MINUTES - 1}")
     n = len(index)
     if isinstance(rule, Lagged):
-        return np.clip(np.arange(n) + (minute - rule.minutes) // PERIOD_MINUTES + 1, 0, n)
-    published = local_hour(index) + minute / 60.0 >= rule.local_hour
-    ends = [local_midnight_utc(index, days).to_numpy(dtype="datetime64[s]") for days in (1, 2)]
+        return np.clip(np.arange(n)[rows] + (minute - rule.minutes) // PERIOD_MINUTES + 1, 0, n)
+    decided = index[rows]
+    published = local_hour(decided) + minute / 60.0 >= rule.local_hour
+    ends = [local_midnight_utc(decided, days).to_numpy(dtype="datetime64[s]") for days in (1, 2)]
     end_today, end_tomorrow = ((end - index[0].to_datetime64()) // PERIOD.to_timedelta64() for end in ends)
     return np.clip(np.where(published, end_tomorrow, end_today), 0, n).astype(np.int64)
 
@@ -90,13 +92,15 @@ def latest_known(column: str, table: pd.DataFrame, minute: int = 0) -> np.ndarra
     return at_known_rows(column, values, pd.DatetimeIndex(table.index), minute)
 
 
-def at_known_rows(column: str, values: np.ndarray, index: pd.DatetimeIndex, minute: int = 0) -> np.ndarray:
-    """When each period is decided the newest of `values` that is known if they are published as `column` is.
+def at_known_rows(
+    column: str, values: np.ndarray, index: pd.DatetimeIndex, minute: int = 0, rows: slice = slice(None)
+) -> np.ndarray:
+    """When each of some periods, all by default, is decided the newest of `values` that is known if they are published as `column` is.
 
     NaN where nothing has been published yet.
     """
-    rows = known_rows(column, index, minute)
-    return np.where(rows > 0, values[np.maximum(rows - 1, 0)], np.nan)
+    known = known_rows(column, index, minute, rows)
+    return np.where(known > 0, values[np.maximum(known - 1, 0)], np.nan)
 
 
 def carried_forward(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from dispatch.store import TABLES, Instant, Store
+from dispatch.store import TABLES, Instant, Store, keeping_first, replacing
 
 decision_table: Final = sa.Table(
     "decision",
@@ -25,6 +25,9 @@ view_table: Final = sa.Table(
     sa.Column("sha256", sa.String(64), primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )
+
+PUT_IN_FORCE: Final = replacing(decision_table)
+KEEP_VIEW: Final = keeping_first(view_table)
 
 
 class Decided(NamedTuple):
@@ -51,8 +54,7 @@ class Decided(NamedTuple):
 
 def write(connection: sa.Connection, decided: Decided) -> None:
     """Put a decision in force."""
-    connection.execute(sa.delete(decision_table).where(decision_table.c.start == decided.start))
-    connection.execute(sa.insert(decision_table).values(decided._asdict()))
+    connection.execute(PUT_IN_FORCE[connection.dialect.name], decided._asdict())
 
 
 def write_gain(connection: sa.Connection, start: datetime, gain_gbp: float) -> None:
@@ -62,8 +64,7 @@ def write_gain(connection: sa.Connection, start: datetime, gain_gbp: float) -> N
 
 def write_view(connection: sa.Connection, sha256: str, body: str) -> None:
     """Keep what a decision was made on, once, under its digest, which the audit log names."""
-    if not connection.execute(sa.select(sa.exists().where(view_table.c.sha256 == sha256))).scalar():
-        connection.execute(sa.insert(view_table).values(sha256=sha256, body=body))
+    connection.execute(KEEP_VIEW[connection.dialect.name], {"sha256": sha256, "body": body})
 
 
 def view(store: Store, sha256: str) -> str | None:

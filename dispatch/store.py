@@ -1,7 +1,7 @@
 """What the live side keeps: one SQL database, SQLite by default and PostgreSQL by URL."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +11,33 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 WRITER_LOCK: Final = 0x67726964  # any number, as long as every process of ours takes the same
 BUSY_MS: Final = 5_000
-KINDS: Final = ("sqlite", "postgresql")
+INSERT: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+KINDS: Final = tuple(INSERT)
 
 TABLES: Final = sa.MetaData()
+
+Inserts = Mapping[str, sqlite.Insert | postgresql.Insert]  # by the name of the dialect
+
+
+def keeping_first(table: sa.Table) -> Inserts:
+    """Statements that insert a row unless one of its primary key is there."""
+    return {kind: insert(table).on_conflict_do_nothing() for kind, insert in INSERT.items()}
+
+
+def replacing(table: sa.Table) -> Inserts:
+    """Statements that insert a row in place of any of its primary key."""
+    key = [column.name for column in table.primary_key]
+    return {
+        kind: (statement := insert(table)).on_conflict_do_update(
+            index_elements=key, set_={c.name: statement.excluded[c.name] for c in table.columns if c.name not in key}
+        )
+        for kind, insert in INSERT.items()
+    }
 
 
 class Instant(sa.types.TypeDecorator[datetime]):

@@ -14,8 +14,9 @@ from forecasting.forecast import LEADS, Forecaster
 FORECAST_PERIODS: Final = LEADS
 PRICE_BOUND: Final = 10_000.0
 FORECAST_PREFIX: Final = "forecast_price_gbp_per_mwh_"
+IMBALANCE: Final = "imbalance_price_gbp_per_mwh"
 READ: Final = (
-    "imbalance_price_gbp_per_mwh",
+    IMBALANCE,
     "day_ahead_price_gbp_per_mwh",
     "market_index_price_gbp_per_mwh",
     "net_imbalance_volume_mwh",
@@ -61,17 +62,19 @@ def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0, ro
         Shape (rows, len(FIELDS)), float32, C-contiguous, finite.
     """
     index = pd.DatetimeIndex(table.index)
-    wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
-    hour = local_hour(index) * (2.0 * np.pi / 24.0)
+    decided = index[rows]
+    wall = decided.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
+    hour = local_hour(decided) * (2.0 * np.pi / 24.0)
     season = (wall.day_of_year.to_numpy() - 1) * (2.0 * np.pi / 365.25)
     imbalance, day_ahead, market_index, volume = (table[name].to_numpy(dtype=np.float64) for name in READ)
     deviation = carried_forward(imbalance - day_ahead)
-    known_deviation = at_known_rows("imbalance_price_gbp_per_mwh", deviation, index, minute)
     spread = carried_forward(market_index - day_ahead)
 
-    def known_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        means = pd.Series(values).rolling(FORECAST_PERIODS, min_periods=1).mean().to_numpy()
-        return at_known_rows("imbalance_price_gbp_per_mwh", means, index, minute)
+    def known(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return at_known_rows(name, values, index, minute, rows)
+
+    def day_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return pd.Series(values).rolling(FORECAST_PERIODS, min_periods=1).mean().to_numpy(dtype=np.float64)
 
     columns = [
         np.sin(hour),
@@ -80,14 +83,14 @@ def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0, ro
         np.sin(season),
         np.cos(season),
         (wall.minute.to_numpy() >= 30).astype(np.float64),
-        carried_forward(day_ahead),  # where this period's price is missing, that of the newest earlier one
-        at_known_rows("imbalance_price_gbp_per_mwh", carried_forward(imbalance), index, minute),
-        known_deviation,
-        np.concatenate([[np.nan], known_deviation[:-1]]),
-        known_mean(deviation),
-        known_mean(np.abs(deviation)),
-        at_known_rows("net_imbalance_volume_mwh", carried_forward(volume), index, minute),
-        at_known_rows("market_index_price_gbp_per_mwh", spread, index, minute),
+        carried_forward(day_ahead)[rows],  # where this period's price is missing, that of the newest earlier one
+        known(IMBALANCE, carried_forward(imbalance)),
+        known(IMBALANCE, deviation),
+        known(IMBALANCE, np.concatenate([[np.nan], deviation[:-1]])),
+        known(IMBALANCE, day_mean(deviation)),
+        known(IMBALANCE, day_mean(np.abs(deviation))),
+        known("net_imbalance_volume_mwh", carried_forward(volume)),
+        known("market_index_price_gbp_per_mwh", spread),
     ]
-    shown = np.column_stack([*(column[rows] for column in columns), forecaster.predict(table, minute, rows).mean])
+    shown = np.column_stack([*columns, forecaster.predict(table, minute, rows).mean])
     return np.ascontiguousarray(np.nan_to_num(shown, nan=0.0), dtype=np.float32)

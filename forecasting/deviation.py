@@ -67,26 +67,29 @@ class DeviationForecaster(NamedTuple):
         mean = _predict(
             table["day_ahead_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
             table["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
-            known_rows("day_ahead_price_gbp_per_mwh", index, minute),
-            known_rows("imbalance_price_gbp_per_mwh", index, minute),
+            np.arange(len(index))[rows],
+            known_rows("day_ahead_price_gbp_per_mwh", index, minute, rows),
+            known_rows("imbalance_price_gbp_per_mwh", index, minute, rows),
             np.array(self.factors),
         )
-        return around(mean[rows], np.array(self.offsets_gbp_per_mwh))
+        return around(mean, np.array(self.offsets_gbp_per_mwh))
 
 
 @njit(cache=True)
 def _predict(
     day_ahead: np.ndarray,
     imbalance: np.ndarray,
+    rows: np.ndarray,
     day_ahead_known: np.ndarray,
     imbalance_known: np.ndarray,
     factors: np.ndarray,
 ) -> np.ndarray:
-    forecast = np.full((day_ahead.size, LEADS), np.nan, dtype=np.float32)
-    for t in range(day_ahead.size):
-        newest = imbalance_known[t] - 1
+    forecast = np.full((rows.size, LEADS), np.nan, dtype=np.float32)
+    for i in range(rows.size):
+        t = rows[i]
+        newest = imbalance_known[i] - 1
         while newest >= 0 and not (
-            newest < day_ahead_known[t] and np.isfinite(imbalance[newest]) and np.isfinite(day_ahead[newest])
+            newest < day_ahead_known[i] and np.isfinite(imbalance[newest]) and np.isfinite(day_ahead[newest])
         ):
             newest -= 1
         deviation = 0.0
@@ -94,10 +97,10 @@ def _predict(
             deviation = min(max(imbalance[newest] - day_ahead[newest], -SPIKE_GBP_PER_MWH), SPIKE_GBP_PER_MWH)
         for lead in range(LEADS):
             source = t + lead
-            while source >= 0 and (source >= day_ahead_known[t] or not np.isfinite(day_ahead[source])):
+            while source >= 0 and (source >= day_ahead_known[i] or not np.isfinite(day_ahead[source])):
                 source -= PERIODS_PER_DAY
             if source >= 0:
                 age = t + lead - newest - FRESHEST_AGE
                 left = factors[age] * deviation if newest >= 0 and age < factors.size else 0.0
-                forecast[t, lead] = day_ahead[source] + left
+                forecast[i, lead] = day_ahead[source] + left
     return forecast

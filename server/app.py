@@ -156,15 +156,16 @@ def create_app(
         app.include_router(section.router)
 
     # In a thread, because a decision waits for other processes and the database while the next order can be read.
-    @app.post("/v1/dispatch", tags=["dispatch"], responses=REFUSALS)
-    def dispatch(order: DispatchOrder) -> DispatchPlan:
+    @app.post("/v1/dispatch", tags=["dispatch"], response_model=DispatchPlan, responses=REFUSALS)
+    def dispatch(order: DispatchOrder) -> Response:
         """Decide the current settlement period: set-point, 24-hour plan and reason."""
         try:
             decision = dispatcher.decide(*order.to_domain())
         except ValueError as error:
             raise HTTPException(422, [Problem(field="market", message=str(error)).model_dump()]) from error
         counted.decided(decision.rung)
-        return DispatchPlan.from_domain(decision, dispatcher.policy_name)
+        text = DispatchPlan.from_domain(decision, dispatcher.policy_name).model_dump_json()
+        return Response(text, media_type="application/json")  # it was checked as it was made: not once more
 
     @app.get("/health/live", tags=["health"])
     async def live() -> Health:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.calendar import PERIOD
+from data.schema import PERIOD_H
 from dispatch.ladder import Proposal, Rung, Skipped, Step, descend
 from dispatch.risk import FREE, Permit
 from dispatch.worker import Unanswered, Worker
@@ -19,7 +20,7 @@ from models import battery as battery_model
 from models.battery import Battery
 from server.bundle import Bundle, PolicyName, Site
 from server.market_view import MarketView, Published, published
-from server.minds import Case, Remainder, at_rest, bundled_mind, bundled_planner, by_rule, rest_of
+from server.minds import Case, Remainder, at_rest, bundled_mind, bundled_planner, by_rule, continued, rest_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ class Budgets(NamedTuple):
 
     policy_s: float = 2.0
     planner_s: float = 2.0
-    continuation_s: float = 1.0
 
 
 class Telemetry(NamedTuple):
@@ -136,7 +136,7 @@ class Dispatcher:
         """
         bundle = Bundle.read(folder)
         mind, planner = bundled_mind(bundle.folder), bundled_planner(bundle.folder)
-        return cls(bundle.site, bundle.policy_name, mind.propose, planner, planner)
+        return cls(bundle.site, bundle.policy_name, mind.propose, planner, partial(continued, bundle.site))
 
     @classmethod
     def guarded(cls, folder: str | Path, budgets: Budgets | None = None) -> Self:
@@ -148,13 +148,13 @@ class Dispatcher:
         """
         bundle, within = Bundle.read(folder), budgets or Budgets()
         policy = Worker[Case, Proposal](bundle.policy_name.name, propose_by, bundle.folder)
-        planner = Worker[Any, Any]("the planner", bundled_planner, bundle.folder)
+        planner = Worker[Case, Proposal]("the planner", bundled_planner, bundle.folder)
         dispatcher = cls(
             bundle.site,
             bundle.policy_name,
             partial(policy.ask, within_s=within.policy_s),
             partial(planner.ask, within_s=within.planner_s),
-            partial(planner.ask, within_s=within.continuation_s),
+            partial(continued, bundle.site),
         )
         dispatcher._workers = [policy, planner]
         try:
@@ -266,15 +266,12 @@ class Dispatcher:
         powers_kw, prices = self._continuation(remainder), remainder.prices
         if start == start.floor(PERIOD):  # the last step lies after the forecast
             powers_kw, prices = powers_kw[:-1], prices[:-1]
-        plan = []
-        for planned_kw, price in zip(
-            powers_kw.round(3).tolist(), prices.tolist(), strict=True
-        ):  # solvers leave milliwatts
-            end = start.floor(PERIOD) + PERIOD
-            hours = (end - start) / pd.Timedelta(hours=1)
+        starts = [start, *pd.date_range(start.floor(PERIOD) + PERIOD, periods=prices.size - 1, freq=PERIOD)]
+        hours, plan = remainder.first_h, []
+        for step, planned_kw, price in zip(starts, powers_kw.round(3).tolist(), prices.tolist(), strict=True):
             energy_kwh, done_kw = battery_model.step(self.battery, energy_kwh, planned_kw, hours)
-            plan.append(PlanStep(start, done_kw, self._fraction(energy_kwh), round(price, 4)))
-            start = end
+            plan.append(PlanStep(step, done_kw, self._fraction(energy_kwh), round(price, 4)))
+            hours = PERIOD_H
         return plan
 
     def _fraction(self, energy_kwh: float) -> float:

@@ -1,6 +1,7 @@
 """What the market has published, as a caller tells it: checked, and laid out as the table that simulation reads."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from envs.information import READ
 HISTORY_PERIODS: Final = 2 * PERIODS_PER_DAY
 MOST_HISTORY_PERIODS: Final = 16 * PERIODS_PER_DAY
 MOST_PUBLISHED_AHEAD: Final = 100  # from the start of a 25-hour day to the end of the next
+NAMES: Final = pd.Index([column.name for column in COLUMNS])
 STALE_PERIODS: Final = PERIODS_PER_DAY
 UNIT_HINTS: Final = {
     "gbp_per_mwh": "send GBP/MWh (GBP/kWh x 1000, p/kWh x 10)",
@@ -84,7 +86,7 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
             f"{_iso(period)}: send every series from {_iso(period - HISTORY_PERIODS * PERIOD)}"
         )
     n = row + MOST_PUBLISHED_AHEAD
-    index = pd.date_range(start, periods=n, freq=PERIOD, name=INDEX_NAME)
+    index = _half_hours(start, n)
     sent = np.full((n, len(COLUMNS)), np.nan)
     warnings: list[str] = []
     stale: list[str] = []
@@ -93,7 +95,7 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
             continue
         values = view.columns[column.name]
         _check_range(column, values, start)
-        known = int(known_rows(column.name, index, minute)[row])
+        known = _known_rows(column.name, start, n, row, minute)
         early = int(np.isfinite(values[known:]).sum())
         if early:
             warnings.append(
@@ -105,7 +107,18 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
         late, old = _gaps(column.name, sent[:known, i], start, row)
         warnings += late
         stale += old
-    return Published(pd.DataFrame(sent, index=index, columns=[c.name for c in COLUMNS]), row, warnings, stale)
+    return Published(pd.DataFrame(sent, index=index, columns=NAMES), row, warnings, stale)
+
+
+# Everybody who asks within a half-hour asks about the same one, and calendars are slow.
+@lru_cache(maxsize=64)
+def _half_hours(start: pd.Timestamp, n: int) -> pd.DatetimeIndex:
+    return pd.date_range(start, periods=n, freq=PERIOD, name=INDEX_NAME)
+
+
+@lru_cache(maxsize=1024)
+def _known_rows(column: str, start: pd.Timestamp, n: int, row: int, minute: int) -> int:
+    return int(known_rows(column, _half_hours(start, n), minute, slice(row, row + 1))[0])
 
 
 def _check_range(column: Column, values: NDArray[np.float64], start: pd.Timestamp) -> None:

@@ -6,12 +6,13 @@ others are arithmetic on published prices.
 
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from baselines.water_value import cheapest_kw
 from data.schema import PERIOD_H, PERIOD_MINUTES
 from dispatch.ladder import Proposal, Skipped
 from envs.battery import HORIZON_H, write_observation
@@ -88,7 +89,7 @@ class Mind:
 
 
 class Planner:
-    """The battery's linear program on the bundle's forecast: decides, and continues what others decided."""
+    """The battery's linear program on the bundle's forecast."""
 
     def __init__(self, site: Site, forecaster: Forecaster) -> None:
         """Compile the program."""
@@ -97,22 +98,15 @@ class Planner:
         self._policy = MpcPolicy(site.battery, site.adders, site.observation_fields)
         self._mind = Mind(site, forecaster, self._policy)
 
-    @overload
-    def __call__(self, question: Case) -> Proposal: ...
-
-    @overload
-    def __call__(self, question: Remainder) -> NDArray[np.float64]: ...
-
-    def __call__(self, question: Case | Remainder) -> Proposal | NDArray[np.float64]:
-        """Propose a set-point for a case, or the cheapest powers for a remainder, kW, shape (FORECAST_PERIODS,).
+    def __call__(self, case: Case) -> Proposal:
+        """Propose a set-point.
 
         Raises:
             ArithmeticError: No solver found a plan.
             ValueError: A number is not finite.
         """
-        planner = self._policy.planner
-        answer = self._mind.propose(question) if isinstance(question, Case) else planner.plan_kw(*question)
-        if not planner.solved:
+        answer = self._mind.propose(case)
+        if not self._policy.planner.solved:
             raise ArithmeticError("no solver found a plan")
         return answer
 
@@ -158,6 +152,15 @@ def at_rest(case: Case) -> Proposal:
     return Proposal(0.0)
 
 
+def continued(site: Site, rest: Remainder) -> NDArray[np.float64]:
+    """The cheapest powers for a remainder, kW, shape (FORECAST_PERIODS,): arithmetic that cannot hang.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    return cheapest_kw(site.battery, site.adders, *rest)
+
+
 def rest_of(start: pd.Timestamp, energy_kwh: float, forecast: NDArray[np.float64], end_value: float) -> Remainder:
     """What is left to plan from an instant on.
 
@@ -171,6 +174,6 @@ def rest_of(start: pd.Timestamp, energy_kwh: float, forecast: NDArray[np.float64
         The remainder; where no part of the first period is left, its last price stands for after the forecast.
     """
     left_h = float((start.ceil("30min") - start) / pd.Timedelta(hours=1))
-    # The program's horizon is fixed: at the price of what stays in store its last period has nothing to gain.
+    # As long as the forecast: at the price of what stays in store the last period has nothing to gain.
     prices = forecast if left_h else np.append(forecast[1:], end_value)
     return Remainder(energy_kwh, prices, end_value, left_h or PERIOD_H)

@@ -1,6 +1,7 @@
 """The wire types of the live dispatcher: shapes, units, examples. What they mean is `server.dispatcher`'s business."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import numpy as np
@@ -159,6 +160,16 @@ class Period(Wire):
     settlement_date: str = Field(description="London calendar date.", examples=["2024-01-03"])
     settlement_period: int = Field(description="1 to 48; to 46 or 50 on clock-change days.", ge=1, le=50, examples=[25])
 
+    @classmethod
+    def of(cls, start: pd.Timestamp) -> Self:
+        """The one that begins at an instant, UTC."""
+        index = pd.DatetimeIndex([start])
+        date, number = str(settlement_date(index)[0]), int(settlement_period(index)[0])
+        return cls(start=start, end=start + PERIOD, settlement_date=date, settlement_period=number)
+
+
+period_of: Final = lru_cache(maxsize=64)(Period.of)  # everybody who asks within a half-hour asks about the same one
+
 
 class PlanStep(Wire):
     """One step of the plan: it lasts until the next one starts, the last one a half-hour."""
@@ -217,15 +228,8 @@ class DispatchPlan(Wire):
     @classmethod
     def from_domain(cls, decision: domain.Decision, policy: DomainPolicyName) -> Self:
         """The answer for the wire."""
-        index = pd.DatetimeIndex([decision.start.floor(PERIOD)])
-        period = Period(
-            start=index[0],
-            end=index[0] + PERIOD,
-            settlement_date=str(settlement_date(index)[0]),
-            settlement_period=int(settlement_period(index)[0]),
-        )
         return cls(
-            period=period,
+            period=period_of(decision.start.floor(PERIOD)),
             power_kw=decision.power_kw,
             hold_until=decision.end,
             feasible_kw=decision.feasible_kw,

@@ -558,7 +558,7 @@ def test_policy_and_solver_may_hang_die_or_fail_and_the_answer_comes_in_time(dee
 
 def test_in_processes_of_their_own_policy_and_planner_decide_the_same(bundle, table):
     folder = bundle("onnx")
-    guarded, plain = Dispatcher.guarded(folder, Budgets(20.0, 20.0, 20.0)), Dispatcher.from_bundle(folder)
+    guarded, plain = Dispatcher.guarded(folder, Budgets(20.0, 20.0)), Dispatcher.from_bundle(folder)
     with TestClient(create_app(guarded)) as one, TestClient(create_app(plain)) as other:
         for row in (400, 410, 420):
             order = order_at(table, row, 0.4)

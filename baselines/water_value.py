@@ -1,4 +1,4 @@
-"""The cheapest plan of a battery for a known price path, exactly and without a solver, from what stored energy is worth.
+"""The cheapest plan of a battery for a known price path, exact without a solver, from what stored energy is worth.
 
 Worth is a concave, piecewise linear function of the charge, so its falling slopes say everything. To go back by one
 period, the slope of what can be bought and that of what can be sold are sorted in among them and what lies outside the
@@ -109,7 +109,7 @@ def _go_back(
     slopes_before: np.ndarray,
     lengths_before: np.ndarray,
 ) -> None:
-    """Slopes before a period from those after it: two more, sorted in, less `up` at the bottom and `down` at the top."""
+    """Slopes before a period: those after it with two more sorted in, less `up` at the bottom and `down` at the top."""
     whole = 0.0
     for i in range(lengths.size):
         whole += lengths[i]

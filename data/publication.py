@@ -95,7 +95,7 @@ def latest_known(column: str, table: pd.DataFrame, minute: int = 0) -> np.ndarra
 def at_known_rows(
     column: str, values: np.ndarray, index: pd.DatetimeIndex, minute: int = 0, rows: slice = slice(None)
 ) -> np.ndarray:
-    """When each of some periods, all by default, is decided the newest of `values` that is known if they are published as `column` is.
+    """When each of some periods is decided the newest of `values` that is known if they are published as `column` is.
 
     NaN where nothing has been published yet.
     """

@@ -16,27 +16,31 @@ from sqlalchemy.dialects import postgresql, sqlite
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 WRITER_LOCK: Final = 0x67726964  # any number, as long as every process of ours takes the same
 BUSY_MS: Final = 5_000
-INSERT: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-KINDS: Final = tuple(INSERT)
+KINDS: Final = ("sqlite", "postgresql")
 
 TABLES: Final = sa.MetaData()
 
-Inserts = Mapping[str, sqlite.Insert | postgresql.Insert]  # by the name of the dialect
+Inserts = Mapping[str, sa.Insert]  # by the name of the dialect
 
 
 def keeping_first(table: sa.Table) -> Inserts:
     """Statements that insert a row unless one of its primary key is there."""
-    return {kind: insert(table).on_conflict_do_nothing() for kind, insert in INSERT.items()}
+    return {
+        "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
+        "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
+    }
 
 
 def replacing(table: sa.Table) -> Inserts:
     """Statements that insert a row in place of any of its primary key."""
     key = [column.name for column in table.primary_key]
+    rest = [column.name for column in table.columns if column.name not in key]
+    lite, postgres = sqlite.insert(table), postgresql.insert(table)
     return {
-        kind: (statement := insert(table)).on_conflict_do_update(
-            index_elements=key, set_={c.name: statement.excluded[c.name] for c in table.columns if c.name not in key}
-        )
-        for kind, insert in INSERT.items()
+        "sqlite": lite.on_conflict_do_update(index_elements=key, set_={name: lite.excluded[name] for name in rest}),
+        "postgresql": postgres.on_conflict_do_update(
+            index_elements=key, set_={name: postgres.excluded[name] for name in rest}
+        ),
     }
 
 

@@ -136,3 +136,10 @@ def test_the_fit_on_train_beats_the_day_ahead_price_on_real_validation(real_tabl
         for forecaster in (fitted, DeviationForecaster(()))
     ]
     assert errors[0] < 0.9 * errors[1]
+
+
+@pytest.mark.parametrize("minute", [0, 15])
+def test_some_rows_are_laid_out_as_among_all(minute, table, forecaster):
+    whole = information(table, forecaster, minute)
+    for rows in (slice(0, 3), slice(200, 201), slice(len(table) - 2, None)):
+        np.testing.assert_array_equal(information(table, forecaster, minute, rows), whole[rows])

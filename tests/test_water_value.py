@@ -48,7 +48,12 @@ def test_the_plan_costs_what_the_linear_program_s_costs_and_can_be_carried_out(l
     cost, done_kw = cost_gbp(battery, energy_kwh, prices, end_value, planned_kw, first_h)
     np.testing.assert_allclose(done_kw, planned_kw, atol=1e-6)
     bound, _ = cost_gbp(
-        battery, energy_kwh, prices, end_value, program(battery).plan_kw(energy_kwh, prices, end_value, first_h), first_h
+        battery,
+        energy_kwh,
+        prices,
+        end_value,
+        program(battery).plan_kw(energy_kwh, prices, end_value, first_h),
+        first_h,
     )
     if lowest == NEVER_BURNT:
         assert cost == pytest.approx(bound, abs=1e-3)

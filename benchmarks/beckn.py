@@ -7,7 +7,6 @@ the tests, which share no code with it.
 import argparse
 import contextlib
 import http.client
-import itertools
 import json
 import multiprocessing
 import os
@@ -25,7 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import uvicorn
+import uvloop
 
+from benchmarks.buyer import buy, request
 from dispatch import flexibility
 from dispatch.audit import Audit
 from dispatch.flexibility import OrderState
@@ -35,7 +36,6 @@ from server.beckn.settings import BppSettings
 from tests.bap import Bap, RegistryServer, row_of
 
 HOST = "127.0.0.1"
-CONNECTIONS = 32
 CLUSTER = "hpc-1"
 OFFERED_KW = 12_000.0
 BOUGHT_KW = 1.0
@@ -71,10 +71,10 @@ class Kills(NamedTuple):
 class Provider:
     """The provider in a process that may be killed."""
 
-    def __init__(self, url: str, bap: Bap, registry: RegistryServer, jobs: Path) -> None:
+    def __init__(self, url: str, callbacks_port: int, registry: RegistryServer, jobs: Path) -> None:
         self._settings = {
             "registry_url": registry.url,
-            "callbacks_allowed": f"{HOST}:{bap.port}",
+            "callbacks_allowed": f"{HOST}:{callbacks_port}",
             "COMPUTE_AGENT_JOBS_PATH": str(jobs),
         }
         self._url, self.port = url, _free_port()
@@ -113,13 +113,15 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def town(folder: Path, jobs: list[dict[str, Any]]) -> Iterator[tuple[Store, Bap, Provider]]:
+def town(
+    folder: Path, jobs: list[dict[str, Any]], callbacks_port: int | None = None
+) -> Iterator[tuple[Store, Bap, Provider]]:
     """Provider, buyer and registry, with the flexibility of some jobs on sale."""
     url, file = f"sqlite:///{folder / 'state.db'}", folder / "jobs.json"
     file.write_text(json.dumps(jobs))
     store, bap = Store(url), Bap()
     registry = RegistryServer(row_of(bap))
-    provider = Provider(url, bap, registry, file)
+    provider = Provider(url, callbacks_port or bap.port, registry, file)
     try:
         yield store, bap, provider
     finally:
@@ -225,29 +227,27 @@ def _callbacks(bap: Bap, acknowledged: list[str]) -> dict[str, set[bytes]]:
 def acks(folder: Path, rate: float, seconds: float) -> None:
     """Time from when a message was due until it was acknowledged, while callbacks go out beside."""
     total = int(rate * seconds)
-    with town(folder, [_job("job", OFFERED_KW, 2.0)]) as (_, bap, provider):
-        deals = [f"deal-{i}" for i in range(total)]
+    callbacks_port = _free_port()
+    with town(folder, [_job("job", OFFERED_KW, 2.0)], callbacks_port) as (_, bap, provider):
         kinds = ("select", "init", "confirm", "status")
-        bodies = []
+        item = {"id": "flex-job", "quantity": {"count": 1, "measure": {"value": BOUGHT_KW, "unit": "kW"}}}
+        requests = []
         for i in range(total):
-            kind, deal = kinds[i % 4], deals[i - i % 4]
-            item = {"id": "flex-job", "quantity": {"count": 1, "measure": {"value": BOUGHT_KW, "unit": "kW"}}}
+            kind, deal = kinds[i % 4], f"deal-{i - i % 4}"
             message = {"order_id": "none"} if kind == "status" else {"order": {"items": [item]}}
-            body = json.dumps(bap.message(kind, message, transaction_id=deal, ttl="PT10M")).encode()
+            uri = f"http://{HOST}:{callbacks_port}/beckn"
+            body = json.dumps(bap.message(kind, message, transaction_id=deal, ttl="PT10M", bap_uri=uri)).encode()
             created = int(time.time())
-            bodies.append((kind, body, bap.signed(body, created, created + 600)))
-        spent_s = _cpu_s(provider.process.pid)
-        latencies_ms = _load(provider.port, bodies, rate)
-        answered = time.perf_counter()
-        while len(bap.callbacks) < total and time.perf_counter() < answered + 120.0:
-            time.sleep(0.05)
-        late_s = time.perf_counter() - answered
+            requests.append(request(provider.port, kind, body, bap.signed(body, created, created + 600)))
+        spent_s, own_s = _cpu_s(provider.process.pid), time.process_time()
+        latencies_ms, called_back, late_s = uvloop.run(buy(provider.port, callbacks_port, requests, rate))
         cpu_ms = (_cpu_s(provider.process.pid) - spent_s) / total * 1e3
+        own_ms = (time.process_time() - own_s) / total * 1e3
         p50, p95, p99, worst = np.percentile(latencies_ms, [50, 95, 99, 100])
         print(
             f"{total} messages at {rate:g}/s: acknowledged after p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f}  "
-            f"max {worst:.1f} ms; {len(bap.callbacks)} callbacks, the last {late_s:.1f} s after the last message; "
-            f"{cpu_ms:.1f} ms of processor time a message with its callback; "
+            f"max {worst:.1f} ms; {called_back} callbacks, the last {late_s:.1f} s after the last acknowledgement; "
+            f"{cpu_ms:.1f} ms of processor time a message with its callback, {own_ms:.1f} ms of the buyer; "
             f"load average {os.getloadavg()[0]:.1f}"
         )
 
@@ -256,38 +256,6 @@ def _cpu_s(pid: int | None) -> float:
     """Processor time that a process has had (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _load(port: int, bodies: list[tuple[str, bytes, str]], rate: float) -> np.ndarray:
-    latencies_ms = np.full(len(bodies), np.nan)
-    numbers = itertools.count()  # next() on it is atomic
-    began = time.perf_counter() + 0.5
-
-    def send() -> None:
-        connection = http.client.HTTPConnection(HOST, port, timeout=30)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while (i := next(numbers)) < len(bodies):
-            kind, raw, authorization = bodies[i]
-            due = began + i / rate
-            time.sleep(max(due - time.perf_counter(), 0.0))
-            headers = {"authorization": authorization, "content-type": "application/json"}
-            connection.request("POST", f"/{kind}", raw, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-            if answer.status != 200:
-                raise SystemExit(f"{answer.status}: {text.decode()}")
-            latencies_ms[i] = (time.perf_counter() - due) * 1e3
-        connection.close()
-
-    threads = [threading.Thread(target=send) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if np.isnan(latencies_ms).any():
-        raise SystemExit("some messages were not acknowledged; the first answer is above")
-    return latencies_ms
 
 
 def catalog(folder: Path, offers: int, searches: int) -> None:

@@ -29,6 +29,11 @@ statement_table: Final = sa.Table(
     sa.Column("at", Instant, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
 )
+VERSIONS: Final = (
+    sa.select(statement_table)
+    .where(statement_table.c.order_id == sa.bindparam("named"))
+    .order_by(statement_table.c.version)
+)
 payment_table: Final = sa.Table(
     "payment",
     TABLES,
@@ -92,9 +97,8 @@ def settle(connection: sa.Connection, audit: Audit, at: datetime, again: bool = 
 
 def statements(connection: sa.Connection, order_id: str) -> list[Made]:
     """Every version of an order's statement, oldest first."""
-    query = sa.select(statement_table).where(statement_table.c.order_id == order_id)
     made: list[Made] = []
-    for row in connection.execute(query.order_by(statement_table.c.version)):
+    for row in connection.execute(VERSIONS, {"named": order_id}):
         said = json.loads(row.body)
         before = Decimal(made[-1].statement["payable_gbp"]) if made else Decimal(0)
         made.append(Made(row.version, row.at, said, str(Decimal(said["payable_gbp"]) - before)))

@@ -65,6 +65,14 @@ order_table: Final = sa.Table(
     sa.Column("baseline", sa.String(32), nullable=False),
     sa.Column("payment", sa.String(32), nullable=False),
 )
+# Made once: putting a statement together costs as much as carrying it out.
+OFFER: Final = sa.select(offer_table).where(offer_table.c.offer_id == sa.bindparam("offer"))
+ORDER: Final = sa.select(order_table).where(order_table.c.order_id == sa.bindparam("named"))
+RESERVED: Final = sa.select(sa.func.coalesce(sa.func.sum(order_table.c.power_kw), 0.0)).where(
+    order_table.c.offer_id == sa.bindparam("offer"), order_table.c.state.in_(RESERVING)
+)
+INSERT: Final = sa.insert(order_table)
+UPDATE: Final = sa.update(order_table).where(order_table.c.order_id == sa.bindparam("named"))
 
 
 class Offer(NamedTuple):
@@ -219,12 +227,7 @@ def sold(connection: sa.Connection, since: datetime) -> list[Offer]:
 
 def reserved_kw(connection: sa.Connection, offer_id: str) -> float:
     """Power of an offer that is promised to buyers."""
-    query = sa.select(sa.func.coalesce(sa.func.sum(order_table.c.power_kw), 0.0))
-    return float(
-        connection.execute(
-            query.where(order_table.c.offer_id == offer_id, order_table.c.state.in_(RESERVING))
-        ).scalar_one()
-    )
+    return float(connection.execute(RESERVED, {"offer": offer_id}).scalar_one())
 
 
 def quote(
@@ -280,7 +283,7 @@ def quote(
         offer.payment,
     )
     if known is None:
-        connection.execute(sa.insert(order_table).values(order._asdict()))
+        connection.execute(INSERT, order._asdict())
     else:
         _store(connection, order)
     audit.append(connection, "flexibility_quoted", _said(order), at)
@@ -355,7 +358,7 @@ def get(connection: sa.Connection, order_id: str) -> FlexOrder:
 
 def find(connection: sa.Connection, order_id: str) -> FlexOrder | None:
     """One order, None where there is none of that name."""
-    row = connection.execute(sa.select(order_table).where(order_table.c.order_id == order_id)).first()
+    row = connection.execute(ORDER, {"named": order_id}).first()
     return None if row is None else _order(row)
 
 
@@ -366,7 +369,7 @@ def orders(connection: sa.Connection, states: Iterable[OrderState] = tuple(Order
 
 
 def _on_sale(connection: sa.Connection, offer_id: str, at: datetime) -> Offer:
-    row = connection.execute(sa.select(offer_table).where(offer_table.c.offer_id == offer_id)).first()
+    row = connection.execute(OFFER, {"offer": offer_id}).first()
     if row is None:
         raise NotAvailable(Reason.UNKNOWN_OFFER, f"there is no offer {offer_id!r}")
     offer = _offer(row)
@@ -394,7 +397,7 @@ def _change(connection: sa.Connection, audit: Audit, order: FlexOrder, state: Or
 
 
 def _store(connection: sa.Connection, order: FlexOrder) -> None:
-    connection.execute(sa.update(order_table).where(order_table.c.order_id == order.order_id).values(order._asdict()))
+    connection.execute(UPDATE, {"named": order.order_id, **order._asdict()})
 
 
 def _offer(row: sa.Row[Any]) -> Offer:

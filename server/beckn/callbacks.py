@@ -96,8 +96,9 @@ class Caller:
 
     async def start_due(self, clock: Callable[[], datetime]) -> None:
         """Begin to send callbacks that are due and not on their way; a slow buyer keeps no other waiting."""
+        before = set(self._under_way)  # what was under way when the question was put may look due in its answer
         for callback in await asyncio.to_thread(self._inbox.due, clock(), 2 * AT_ONCE):
-            if callback.key not in self._under_way and len(self._under_way) < AT_ONCE:
+            if callback.key not in before | self._under_way.keys() and len(self._under_way) < AT_ONCE:
                 self._under_way[callback.key] = asyncio.create_task(self._send(callback, clock))
 
     async def close(self) -> None:

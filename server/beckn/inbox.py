@@ -61,6 +61,28 @@ callback_table: Final = sa.Table(
     sa.Column("until", Instant, nullable=False),
     sa.Column("problem", sa.Text, nullable=True),
 )
+# Made once: putting a statement together costs as much as carrying it out.
+KNOWN: Final = sa.select(message_table.c.key, message_table.c.body).where(
+    message_table.c.key.in_(sa.bindparam("keys", expanding=True))
+)
+STILL_OPEN: Final = sa.select(message_table.c.key).where(
+    message_table.c.key.in_(sa.bindparam("keys", expanding=True)), ~message_table.c.done
+)
+DONE: Final = (
+    sa.update(message_table).where(message_table.c.key.in_(sa.bindparam("keys", expanding=True))).values(done=True)
+)
+OLDEST_OPEN: Final = (
+    sa.select(message_table).where(~message_table.c.done).order_by(message_table.c.received_at).limit(TOGETHER)
+)
+TAKE: Final = sa.insert(message_table)
+CALL_BACK: Final = sa.insert(callback_table)
+NOTE: Final = sa.update(callback_table).where(callback_table.c.key == sa.bindparam("named"))
+DUE: Final = (
+    sa.select(callback_table)
+    .where(callback_table.c.state == sa.bindparam("waiting"), callback_table.c.due_at <= sa.bindparam("now"))
+    .order_by(callback_table.c.due_at)
+    .limit(sa.bindparam("most"))
+)
 
 
 class MessageIds(StrEnum):
@@ -116,26 +138,28 @@ class Inbox:
         """
         keys = [_key(context) for _, context in arrived]
         answers: list[Problem | None] = []
+        rows: list[dict[str, Any]] = []
+        records: list[tuple[str, dict[str, Any]]] = []
         with self._store.writing() as connection:
-            query = sa.select(message_table.c.key, message_table.c.body).where(message_table.c.key.in_(keys))
-            known = {row.key: row.body for row in connection.execute(query)}
+            known = {row.key: row.body for row in connection.execute(KNOWN, {"keys": keys})}
             for key, (raw, context) in zip(keys, arrived, strict=True):
                 text = raw.decode()
                 answers.append(_refusal(known.get(key), text))
                 if key in known:
                     continue
                 known[key] = text
-                row = {"key": key, "received_at": at, "action": context.action, "body": text, "done": False}
-                connection.execute(sa.insert(message_table).values(row))
+                rows.append({"key": key, "received_at": at, "action": context.action, "body": text, "done": False})
                 said = {"key": key, "body_sha256": hashlib.sha256(raw).hexdigest(), **_names(context)}
-                self._audit.append(connection, "beckn_received", said, at)
+                records.append(("beckn_received", said))
+            if rows:
+                connection.execute(TAKE, rows)
+                self._audit.append_all(connection, records, at)
         return answers
 
     def act(self, domains: tuple[str, ...], clock: Callable[[], datetime]) -> int:
         """Act on the oldest messages not yet acted on, some at a time; how many there were."""
-        query = sa.select(message_table).where(~message_table.c.done).order_by(message_table.c.received_at)
         with self._store.reading() as connection:
-            rows = connection.execute(query.limit(TOGETHER)).all()
+            rows = connection.execute(OLDEST_OPEN).all()
         prepared = [one for row in rows if (one := self._prepared(row, domains, clock())) is not None]
         try:
             self._act_on(prepared, clock)
@@ -151,34 +175,29 @@ class Inbox:
 
     def due(self, now: datetime, most: int) -> list[Callback]:
         """Callbacks whose time to be sent has come, the longest due first."""
-        query = sa.select(callback_table).where(
-            callback_table.c.state == CallbackState.WAITING.value, callback_table.c.due_at <= now
-        )
         with self._store.reading() as connection:
-            return [_callback(row) for row in connection.execute(query.order_by(callback_table.c.due_at).limit(most))]
+            asked = {"waiting": CallbackState.WAITING.value, "now": now, "most": most}
+            return [_callback(row) for row in connection.execute(DUE, asked)]
 
     def sent(self, outcomes: Sequence[tuple[Callback, str | None]], at: datetime) -> None:
         """Note how sending went: taken if there was no problem, else tried again later until its time is over."""
+        after = [_after(callback, problem, at) for callback, problem in outcomes]
+        records = [
+            (
+                "beckn_called_back",
+                {
+                    **{name: getattr(one, name) for name in ("key", "url", "attempts", "state", "problem")},
+                    "body_sha256": _sha256(one.body),
+                },
+            )
+            for one in after
+        ]
+        changed = ("state", "attempts", "due_at", "problem")
         with self._store.writing() as connection:
-            for callback, problem in outcomes:
-                self._note(connection, callback, problem, at)
-
-    def _note(self, connection: sa.Connection, callback: Callback, problem: str | None, at: datetime) -> None:
-        attempts = callback.attempts + 1
-        if problem is None:
-            state = CallbackState.TAKEN
-        else:
-            state = CallbackState.GIVEN_UP if at >= callback.until else CallbackState.WAITING
-        changes = {
-            "state": state.value,
-            "attempts": attempts,
-            "due_at": at + _delay(attempts),
-            "problem": problem,
-        }
-        connection.execute(sa.update(callback_table).where(callback_table.c.key == callback.key).values(changes))
-        said = {"key": callback.key, "url": callback.url, "attempts": attempts, "state": state.value}
-        said |= {"body_sha256": hashlib.sha256(callback.body.encode()).hexdigest(), "problem": problem}
-        self._audit.append(connection, "beckn_called_back", said, at)
+            connection.execute(
+                NOTE, [{"named": one.key, **{name: getattr(one, name) for name in changed}} for one in after]
+            )
+            self._audit.append_all(connection, records, at)
 
     def _prepared(self, row: sa.Row[Any], domains: tuple[str, ...], at: datetime) -> "_Prepared | None":
         message = parse(row.body.encode())
@@ -195,22 +214,35 @@ class Inbox:
         return _Prepared(row.key, context, body, self._provider.prepare(context, body, at))
 
     def _act_on(self, messages: Sequence["_Prepared"], clock: Callable[[], datetime]) -> None:
+        """Act on messages, all in one transaction; on those that another process acted on first, not again."""
         with self._store.writing() as connection:
-            open_keys = sa.select(message_table.c.key).where(~message_table.c.done)
             keys = [one.key for one in messages]
-            still_open = set(connection.execute(open_keys.where(message_table.c.key.in_(keys))).scalars())
-            for one in messages:
-                if one.key in still_open:  # or else another process was faster
-                    self._answer(connection, one, clock())
+            still_open = set(connection.execute(STILL_OPEN, {"keys": keys}).scalars())
+            answered = [(one, self._answer(connection, one, clock())) for one in messages if one.key in still_open]
+            if not answered:
+                return
+            connection.execute(CALL_BACK, [callback._asdict() for _, callback in answered])
+            connection.execute(DONE, {"keys": list(still_open)})
+            records = [
+                (
+                    "beckn_acted_on",
+                    {
+                        "key": one.key,
+                        "callback_message_id": self._message_id(one),
+                        **_names(one.context),
+                        "body_sha256": _sha256(callback.body),  # the body itself may be a catalogue of megabytes
+                    },
+                )
+                for one, callback in answered
+            ]
+            self._audit.append_all(connection, records, clock())
 
-    def _answer(self, connection: sa.Connection, one: "_Prepared", at: datetime) -> None:
+    def _answer(self, connection: sa.Connection, one: "_Prepared", at: datetime) -> Callback:
         context = one.context
         said = self._provider.answer(connection, context, one.body, at, one.plan)
-        echo = self._message_ids is MessageIds.ECHO
-        message_id = context.message_id if echo else str(uuid.uuid5(uuid.NAMESPACE_OID, one.key))
         action = f"on_{context.action}"
-        envelope = write_context(context, action, self._bpp_id, self._bpp_uri, message_id, at)
-        callback = Callback(
+        envelope = write_context(context, action, self._bpp_id, self._bpp_uri, self._message_id(one), at)
+        return Callback(
             one.key,
             f"{context.bap_uri.rstrip('/')}/{action}",
             json.dumps({"context": envelope, **said}, allow_nan=False, separators=(",", ":")),
@@ -220,11 +252,10 @@ class Inbox:
             at + TRIED_FOR,
             None,
         )
-        connection.execute(sa.insert(callback_table).values(callback._asdict()))
-        connection.execute(sa.update(message_table).where(message_table.c.key == one.key).values(done=True))
-        names = {"key": one.key, "callback_message_id": message_id, **_names(context)}
-        digest = hashlib.sha256(callback.body.encode()).hexdigest()  # the body itself may be a catalogue of megabytes
-        self._audit.append(connection, "beckn_acted_on", {**names, "body_sha256": digest}, at)
+
+    def _message_id(self, one: "_Prepared") -> str:
+        echo = self._message_ids is MessageIds.ECHO
+        return one.context.message_id if echo else str(uuid.uuid5(uuid.NAMESPACE_OID, one.key))
 
 
 class _Prepared(NamedTuple):
@@ -245,7 +276,7 @@ def altered(store: Store, audit: Audit) -> list[Fault]:
         for entry in audit.entries(kind):
             said = json.loads(entry.body)
             body = bodies.get(said["key"], "")
-            if hashlib.sha256(body.encode()).hexdigest() != said["body_sha256"]:
+            if _sha256(body) != said["body_sha256"]:
                 faults.append(Fault(entry.sequence, f"the body of {kind} {said['key'][:16]} was altered in its table"))
     return faults
 
@@ -274,6 +305,20 @@ def _names(context: Context) -> dict[str, Any]:
         "transaction_id": context.transaction_id,
         "message_id": context.message_id,
     }
+
+
+def _after(callback: Callback, problem: str | None, at: datetime) -> Callback:
+    """A callback after one more attempt."""
+    attempts = callback.attempts + 1
+    if problem is None:
+        state = CallbackState.TAKEN
+    else:
+        state = CallbackState.GIVEN_UP if at >= callback.until else CallbackState.WAITING
+    return callback._replace(state=state, attempts=attempts, due_at=at + _delay(attempts), problem=problem)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _delay(attempts: int) -> timedelta:

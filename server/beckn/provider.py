@@ -45,6 +45,10 @@ billing_table: Final = sa.Table(
     sa.Column("order_id", sa.String(64), sa.ForeignKey("flex_order.order_id"), primary_key=True),
     sa.Column("billing", sa.Text, nullable=False),
 )
+# Made once: putting a statement together costs as much as carrying it out.
+BILLING: Final = sa.select(billing_table.c.billing).where(billing_table.c.order_id == sa.bindparam("named"))
+FORGET: Final = sa.delete(billing_table).where(billing_table.c.order_id == sa.bindparam("named"))
+KEEP: Final = sa.insert(billing_table)
 
 
 class Provider:
@@ -257,13 +261,11 @@ def _order_id(message: dict[str, Any]) -> str:
 
 
 def _billing(connection: sa.Connection, order_id: str) -> dict[str, Any]:
-    query = sa.select(billing_table.c.billing).where(billing_table.c.order_id == order_id)
-    return json.loads(connection.execute(query).scalar() or "{}")
+    return json.loads(connection.execute(BILLING, {"named": order_id}).scalar() or "{}")
 
 
 def _keep_billing(connection: sa.Connection, order_id: str, billing: dict[str, Any] | None) -> None:
     if billing is None:
         return
-    connection.execute(sa.delete(billing_table).where(billing_table.c.order_id == order_id))
-    text = rfc8785.dumps(billing).decode()
-    connection.execute(sa.insert(billing_table).values(order_id=order_id, billing=text))
+    connection.execute(FORGET, {"named": order_id})
+    connection.execute(KEEP, {"order_id": order_id, "billing": rfc8785.dumps(billing).decode()})

@@ -3,6 +3,7 @@
 Source: Beckn registry API 1.1.1, `/lookup`; the names of the key id differ between implementations and all are read.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -75,12 +76,24 @@ class HttpRegistry:
         self._url, self._clock = url.rstrip("/"), clock
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False)
         self._known: dict[tuple[str, str], tuple[float, Subscriber]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[Subscriber]] = {}
 
     async def find(self, subscriber_id: str, key_id: str) -> Subscriber:
         """One subscriber; see `Registry`."""
         asked_at, found = self._known.get((subscriber_id, key_id), (float("-inf"), None))
         if found is not None and self._clock() < asked_at + REMEMBERED_S:
             return found
+        name = (subscriber_id, key_id)
+        if name not in self._asking:  # many messages of one buyer at once ask the registry once
+            self._asking[name] = asyncio.create_task(self._ask(subscriber_id, key_id))
+            self._asking[name].add_done_callback(lambda task: self._asking.pop(name))
+        return await asyncio.shield(self._asking[name])
+
+    async def close(self) -> None:
+        """Give connections back."""
+        await self._client.aclose()
+
+    async def _ask(self, subscriber_id: str, key_id: str) -> Subscriber:
         try:
             question = {"subscriber_id": subscriber_id, "unique_key_id": key_id, "ukId": key_id, "key_id": key_id}
             response = await self._client.post(f"{self._url}/lookup", json=question)
@@ -96,10 +109,6 @@ class HttpRegistry:
                 self._known[subscriber_id, key_id] = (self._clock(), one)
                 return one
         raise BadSignature(f"the registry knows no usable key {key_id[:80]!r} of {subscriber_id[:80]!r}")
-
-    async def close(self) -> None:
-        """Give connections back."""
-        await self._client.aclose()
 
 
 def _subscriber(row: Any, now: float) -> Subscriber | None:

@@ -8,17 +8,10 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy loads
 
 import hydra
-import uvicorn
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from sqlalchemy.exc import DatabaseError
 
-from dispatch.store import Store
-from server.address import check_loopback
-from server.dispatcher import Dispatcher
-from server.logs import write_logs
-from server.service import create_service
-from server.settings import Settings
+from server.policy_process import start_policy
 
 logger = logging.getLogger("serve")
 
@@ -26,15 +19,27 @@ logger = logging.getLogger("serve")
 @hydra.main(version_base="1.3", config_path="conf", config_name="serve")
 def main(cfg: DictConfig) -> None:
     """Load a bundle, decide once, answer until stopped."""
+    policy = start_policy(cfg.bundle)  # before all that loads slowly, so that both get ready at the same time
+    import uvicorn
+    from sqlalchemy.exc import DatabaseError
+
+    from dispatch.store import Store
+    from server.address import check_loopback
+    from server.dispatcher import Dispatcher
+    from server.logs import write_logs
+    from server.service import create_service
+    from server.settings import Settings
+
     write_logs(as_json=not sys.stderr.isatty())
     try:
         settings = Settings.from_environment()
         if not settings.tokens:
             check_loopback(cfg.host)
         store = Store(settings.database_url.get_secret_value())
-        dispatcher = Dispatcher.guarded(cfg.bundle)
+        dispatcher = Dispatcher.guarded(cfg.bundle, policy=policy)
         app = create_service(dispatcher, store, settings, instantiate(cfg.operation))
     except (OSError, ValueError, DatabaseError) as error:
+        policy.close()
         logger.error("%s", error)
         sys.exit(2)
     name = dispatcher.policy_name

@@ -64,16 +64,17 @@ def main() -> None:
 
 
 def orders(history_days: int) -> list[bytes]:
-    """Two days of consecutive orders, each with what was published by then."""
-    history = max(history_days * 48, HISTORY_PERIODS)
-    table = generate("2024-01-01", str(pd.Timestamp("2024-01-05") + pd.Timedelta(days=history_days)))
+    """Orders for now, as an operator sends them: each with other prices and another charge."""
+    history, now = max(history_days * 48, HISTORY_PERIODS), pd.Timestamp.now("UTC")
+    first, last = (str((now + pd.Timedelta(days=days)).date()) for days in (-history // 48 - 1, 3))
+    table = generate(first, last)
+    row = table.index.get_loc(now.floor(PERIOD))
+    view = hide_unpublished(table[list(READ)], row).iloc[row - history :]
     bodies = []
-    for row in range(history, history + ORDERS):
-        view = hide_unpublished(table[list(READ)], row).iloc[row - history :]
-        columns = {name: [round(value, 2) for value in view[name].dropna()] for name in READ}
-        when = table.index[row] + PERIOD / 6
+    for i in range(ORDERS):
+        columns = {name: [round(value * (1.0 + i / 1000.0), 2) for value in view[name].dropna()] for name in READ}
         order = {
-            "telemetry": {"timestamp": when.isoformat(), "charge_fraction": 0.15 + 0.75 * (row % 13) / 12},
+            "telemetry": {"timestamp": now.isoformat(), "charge_fraction": 0.15 + 0.75 * (i % 13) / 12},
             "market": {"start": view.index[0].isoformat(), **columns},
         }
         bodies.append(json.dumps(order).encode())

@@ -3,7 +3,6 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from data.stull import stull_wet_bulb_c
 from data.synthetic_basis import YEARS, Array, Clock, by_time, drift, wintriness
@@ -75,6 +74,8 @@ class Supply(NamedTuple):
 
 def weather(clock: Clock, rng: np.random.Generator) -> Weather:
     """Air, wind and cloud: seasonal and daily normals with persistent departures, mild and windy together in winter."""
+    from scipy.special import expit  # see `data.synthetic_basis.drift`
+
     n, fit = clock.time.size, AIR
     winter = wintriness(clock, fit.coldest_day)
     wind_noise = drift(rng, n, SUPPLY.wind_h, SUPPLY.wind_smooth_h)
@@ -112,6 +113,8 @@ def _magnus(temperature_c: Array) -> Array:
 
 def supply(clock: Clock, weather: Weather, rng: np.random.Generator) -> Supply:
     """Wind and solar output of the fleet of the year in this weather."""
+    from scipy.special import expit  # see `data.synthetic_basis.drift`
+
     fit, n = SUPPLY, clock.time.size
     wind_capacity_mw = by_time(clock.time, YEARS, "wind_capacity_mw")
     local_wind = fit.embedded_share * weather.wind + np.sqrt(1.0 - fit.embedded_share**2) * drift(

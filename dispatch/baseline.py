@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-import holidays
-
 from data.calendar import LOCAL_TIME_ZONE
 
 LOCAL: Final = ZoneInfo(LOCAL_TIME_ZONE)
@@ -179,6 +177,8 @@ def _has_24_hours(day: date) -> bool:
 
 @lru_cache(maxsize=64)
 def _bank_holidays(year: int) -> frozenset[date]:
+    import holidays  # loads slowly, and only settlement needs it
+
     return frozenset(holidays.country_holidays("GB", subdiv="ENG", years=year))
 
 

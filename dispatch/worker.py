@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -38,13 +38,13 @@ class Told(NamedTuple):
 class Worker(Generic[Question, Answer]):
     """One process that answers one question at a time."""
 
-    def __init__(self, name: str, build: Callable[..., Callable[[Question], Answer]], *arguments: Any) -> None:
+    def __init__(self, name: str, build: str, *arguments: Any) -> None:
         """Start the process; it gets ready while the caller goes on.
 
         Args:
             name: For messages.
-            build: Called in the process with `arguments`; what it returns answers the questions. A function of a
-                module, because it is passed by name.
+            build: Called in the process with `arguments`; what it returns answers the questions. A function as
+                `MODULE:NAME`, so that who starts the process need not load what the process needs.
             *arguments: Anything that can be pickled.
         """
         self._name = name
@@ -139,9 +139,11 @@ def _serve(pipe: Connection) -> None:
     """The child: build once, then answer until the parent is gone."""
     try:
         build, arguments = pickle.loads(pipe.recv_bytes())
-        answer = build(*arguments)
+        module, _, name = build.partition(":")
+        answer = getattr(import_module(module), name)(*arguments)
     except Exception as error:
-        logger.exception("cannot be built")
+        if not isinstance(error, OSError | ValueError):  # those are for the operator, who is told
+            logger.exception("cannot be built")
         pipe.send(Told(None, f"{type(error).__name__}: {error}"))
         return
     pipe.send(Told(None, None))

@@ -21,6 +21,7 @@ from models.battery import Battery
 from server.bundle import Bundle, PolicyName, Site
 from server.market_view import MarketView, Published, published
 from server.minds import Case, Remainder, at_rest, bundled_mind, bundled_planner, by_rule, continued, rest_of
+from server.policy_process import start_policy
 
 logger = logging.getLogger(__name__)
 
@@ -139,16 +140,32 @@ class Dispatcher:
         return cls(bundle.site, bundle.policy_name, mind.propose, planner, partial(continued, bundle.site))
 
     @classmethod
-    def guarded(cls, folder: str | Path, budgets: Budgets | None = None) -> Self:
+    def guarded(
+        cls, folder: str | Path, budgets: Budgets | None = None, policy: Worker[Case, Proposal] | None = None
+    ) -> Self:
         """Policy and planner in processes of their own, each with its deadline: for live operation.
+
+        Args:
+            folder: The bundle.
+            budgets: Deadlines.
+            policy: Its process, where that was started already; see `server.policy_process`.
 
         Raises:
             FileNotFoundError: There is no bundle, or its network is missing.
             ValueError: It is damaged, made for another environment, layout or kind of policy, or cannot be loaded.
         """
-        bundle, within = Bundle.read(folder), budgets or Budgets()
-        policy = Worker[Case, Proposal](bundle.policy_name.name, propose_by, bundle.folder)
-        planner = Worker[Case, Proposal]("the planner", bundled_planner, bundle.folder)
+        policy = policy or start_policy(folder)
+        try:
+            bundle, within = Bundle.read(folder), budgets or Budgets()
+            policy.await_ready(READY_WITHIN_S)
+        except (OSError, ValueError):
+            policy.close()
+            raise
+        except Unanswered as error:
+            policy.close()
+            raise ValueError(str(error)) from error
+        # Not waited for, and not sooner: the first rung decides meanwhile, and needs the processor to get ready.
+        planner = Worker[Case, Proposal]("the planner", "server.minds:bundled_planner", bundle.folder)
         dispatcher = cls(
             bundle.site,
             bundle.policy_name,
@@ -157,12 +174,6 @@ class Dispatcher:
             partial(continued, bundle.site),
         )
         dispatcher._workers = [policy, planner]
-        try:
-            for worker in dispatcher._workers:
-                worker.await_ready(READY_WITHIN_S)
-        except Unanswered as error:
-            dispatcher.close()
-            raise ValueError(str(error)) from error
         return dispatcher
 
     def rehearse(self, telemetry: Telemetry, market: MarketView) -> Decision:
@@ -276,11 +287,6 @@ class Dispatcher:
 
     def _fraction(self, energy_kwh: float) -> float:
         return round(energy_kwh / self.battery.capacity_kwh, 6)
-
-
-def propose_by(folder: Path) -> Callable[[Case], Proposal]:
-    """What a process of its own answers with for a bundle's policy."""
-    return bundled_mind(folder).propose
 
 
 def explain(

@@ -44,7 +44,7 @@ def worker():
     started = []
 
     def start(build, *arguments):
-        started.append(Worker("it", build, *arguments))
+        started.append(Worker("it", f"{build.__module__}:{build.__name__}", *arguments))
         return started[-1]
 
     yield start

@@ -42,7 +42,6 @@ from server.bundle import Bundle, PolicyName, Site
 from server.dispatcher import Budgets, Dispatcher, explain
 from server.market_view import HISTORY_PERIODS
 from server.schemas import example
-from tests import pathological
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # newer Starlettes ask for httpx2 and work with httpx
@@ -540,7 +539,7 @@ def test_without_a_continuation_the_set_point_stands_alone():
 
 @pytest.mark.parametrize("deed", ["sleep", "hold the lock", "die", "raise", "nan"])
 def test_policy_and_solver_may_hang_die_or_fail_and_the_answer_comes_in_time(deed):
-    workers = [Worker[Any, Any](name, pathological.build, deed) for name in ("policy", "planner")]
+    workers = [Worker[Any, Any](name, "tests.pathological:build", deed) for name in ("policy", "planner")]
     for worker in workers:
         worker.await_ready(60.0)
     policy, planner = (partial(worker.ask, within_s=0.3) for worker in workers)

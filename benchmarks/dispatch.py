@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 ORDERS = 96
 CONNECTIONS = 16
 READY_WITHIN_S = 60.0
+SETTLE_S = 8.0  # the second rung's process gets ready after the service is
 
 
 def main() -> None:
@@ -52,6 +53,7 @@ def main() -> None:
         try:
             wait_until_ready(server, port, Path(folder) / "log")
             print(f"ready after {time.perf_counter() - began:.1f} s, load average {os.getloadavg()[0]:.1f}")
+            time.sleep(SETTLE_S)
             latencies_ms, rungs = load(port, bodies, arguments.rate, int(arguments.rate * arguments.seconds))
         finally:
             server.terminate()

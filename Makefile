@@ -18,7 +18,7 @@ train: .venv/.ready
 	$(BIN)/python train.py
 
 test: .venv/.ready lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -29,8 +29,8 @@ from world import Case, World
 ROOT = Path(__file__).parent.parent
 MONTH = Case("2023-08", Split("2023-08-01", "2023-08-08"), {"refit": True}, FOLDER)
 ARGUMENTS = [
-    "data.table.start=2023-05-01", "data.table.end=2023-08-09", "~env.policies.mpc", "env.reference=rule", "seeds=[0]",
-    "env.episode=day", "retraining.steps=128", "jobs=1",
+    "data.table.start=2023-05-01", "data.table.end=2023-08-09", "~env.policies.mpc", "~env.policies.mpc_scenario",
+    "env.reference=rule", "seeds=[0]", "env.episode=day", "retraining.steps=128", "jobs=1",
 ]  # fmt: skip
 
 

@@ -83,7 +83,10 @@ class Bap:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                raw = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                raw = self.rfile.read(length)
+                if len(raw) < length:  # the provider was killed while it spoke
+                    return
                 with buyer._news:
                     count = len(buyer.callbacks)
                     buyer.callbacks.append((self.path, {k.lower(): v for k, v in self.headers.items()}, raw))

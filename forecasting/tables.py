@@ -22,7 +22,7 @@ from data.publication import hide_unpublished
 from forecasting.forecast import LEADS, QUANTILES, Forecast, Forecaster
 from forecasting.saved import load, save
 
-FORMAT: Final = 1  # part of the key: raise it when a fitted forecaster would forecast differently
+FORMAT: Final = 2  # part of the key: raise it when a fitted forecaster would forecast or be written differently
 FOLD_MONTHS: Final = 6  # of a block of the training split
 SHAPES: Final = {"mean": (LEADS,), "quantiles": (LEADS, len(QUANTILES))}
 NEWEST: Final = "newest"

@@ -53,7 +53,9 @@ RULES: Final[dict[str, Lagged | DayAhead]] = {
 }
 
 
-def known_rows(column: str, index: pd.DatetimeIndex, minute: int = 0, rows: slice = slice(None)) -> np.ndarray:
+def known_rows(
+    column: str, index: pd.DatetimeIndex, minute: int = 0, rows: slice | np.ndarray = slice(None)
+) -> np.ndarray:
     """How many leading rows of a column are published when each period is decided.
 
     Args:

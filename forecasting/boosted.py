@@ -176,7 +176,8 @@ class BoostedForecaster:
             raise ValueError(f"no model for a decision at minute {minute}; fitted are {sorted(self.models)}")
         decided = np.arange(len(table))[rows]
         known = Known(table, minute, decided, self.regimes)
-        mean = np.asarray(TARGETS[self.column].level(known.asking(np.arange(LEADS))), dtype=np.float32)
+        level = TARGETS[self.column].level(known.asking(np.arange(LEADS)))
+        mean = level.astype(np.float32)
         quantiles = np.repeat(mean[:, :, None], len(QUANTILES), axis=2)  # all that leads without a model need
         models = self.models[max(fitted)]
         for leads in _portions(np.array([lead for model in models for lead in model.leads]), decided.size):
@@ -185,19 +186,21 @@ class BoostedForecaster:
                 here = np.isin(leads, model.leads)
                 if here.any():
                     at = leads[here]
-                    mean[:, at], quantiles[:, at] = self._at_leads(known.asking(at), model, inputs[:, here])
+                    asked = known.asking(at)
+                    mean[:, at], quantiles[:, at] = self._at_leads(asked, model, level[:, at], inputs[:, here])
         return Forecast(mean, quantiles)
 
-    def _at_leads(self, k: Known, model: LeadModel, inputs: NDArray[np.float32]) -> tuple[Array, Array]:
+    def _at_leads(self, k: Known, model: LeadModel, level: Array, inputs: NDArray[np.float32]) -> tuple[Array, Array]:
         """Mean (m, L) and quantiles (m, L, 7) in the column's unit; a value that is public already is certain.
 
         Args:
             k: What is known, asking about leads of the model.
             model: The model.
+            level: What is known of them without a model, shape (m, L).
             inputs: Its features, shape (m, L, features).
         """
         target = TARGETS[self.column]
-        level, scale = target.level(k), target.scale(k)
+        scale = target.scale(k)
         share = np.where(k.leads >= FAR_LEAD, target.far_share, 1.0)
         expected = model.forest.predict(inputs.reshape(-1, inputs.shape[2])).reshape(*inputs.shape[:2], -1)
         mean = level + scale * share * expected[:, :, 0]

@@ -17,7 +17,7 @@ from data.calendar import local_hour, local_midnight_utc, settlement_date, settl
 from data.schema import PERIODS_PER_DAY
 from forecasting import indicators
 from forecasting.days import by_day
-from forecasting.known import Array, Known, remembered
+from forecasting.known import Array, Known, remembered, remembered_for_leads
 
 DAY_AHEAD: Final = "day_ahead_price_gbp_per_mwh"
 IMBALANCE: Final = "imbalance_price_gbp_per_mwh"
@@ -77,6 +77,7 @@ def scale(k: Known) -> Array:
     return np.maximum(np.nan_to_num(k.newest(size, *PAIR)), SMALLEST_SCALE)
 
 
+@remembered_for_leads
 def price_level(k: Known) -> Array:
     """Day-ahead price where published, else that of the last published day, shape (m, L)."""
     return k.stand_in(k.column(DAY_AHEAD), DAY_AHEAD)
@@ -160,8 +161,16 @@ def _clock_change(k: Known) -> Array:
 
 @remembered
 def _lacking_h(k: Known) -> Array:
-    length = local_midnight_utc(k.clock, 1) - local_midnight_utc(k.clock)
-    return (24.0 - length / pd.Timedelta(hours=1)).to_numpy(dtype=np.float64)
+    first = k.clock[_day_starts(k)]
+    length = local_midnight_utc(first, 1) - local_midnight_utc(first)
+    lacking = (24.0 - length / pd.Timedelta(hours=1)).to_numpy(dtype=np.float64)
+    return np.repeat(lacking, np.diff(_day_starts(k), append=len(k.clock)))
+
+
+@remembered
+def _day_starts(k: Known) -> NDArray[np.int64]:
+    """Rows of the clock at which a local day begins, shape (days,)."""
+    return np.flatnonzero(np.diff(_days(k).astype(np.int64), prepend=-1))
 
 
 # Day-ahead price: its level, its shape around the period, its place in the local day. A day is published as a whole.
@@ -180,9 +189,8 @@ def _in_day(k: Known, statistic: int) -> Array:
 @remembered
 def _day_statistics(k: Known) -> tuple[Array, ...]:
     """Rank within the local day (0 to 1), and the distances to its mean, lowest and highest price, each (n,)."""
-    price = k.column(DAY_AHEAD)
-    starts = np.flatnonzero(np.diff(_days(k)[: price.size].astype(np.int64), prepend=-1))
-    return tuple(by_day(price, starts))
+    price, starts = k.column(DAY_AHEAD), _day_starts(k)
+    return tuple(by_day(price, starts[starts < price.size]))
 
 
 # Day-ahead forecasts and how far off they have been.

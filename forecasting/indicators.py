@@ -20,8 +20,8 @@ RANK_DAYS: Final = 14
 
 def rsi(price: Array) -> Array:
     """Relative strength index, 0 to 100: 50 where nothing moved, NaN before the first move is known."""
-    move = pd.Series(price).diff()
-    rise, fall = (_wilder(part) for part in (move.clip(lower=0.0), -move.clip(upper=0.0)))
+    move = _moves(price)
+    rise, fall = (_wilder(np.maximum(part, 0.0)) for part in (move, -move))
     total = rise + fall
     return np.where(
         total > 0.0, 100.0 * rise / np.where(total > 0.0, total, 1.0), np.where(np.isnan(total), np.nan, 50)
@@ -30,7 +30,7 @@ def rsi(price: Array) -> Array:
 
 def average_true_range(price: Array) -> Array:
     """Wilder's mean size of a half-hour's move, in the price's unit."""
-    return _wilder(pd.Series(price).diff().abs())
+    return _wilder(np.abs(_moves(price)))
 
 
 def above_slow_average(price: Array) -> Array:
@@ -41,16 +41,15 @@ def above_slow_average(price: Array) -> Array:
 
 def rsi_divergence(price: Array) -> Array:
     """How far price and RSI disagree over 14 periods, -1 to 1: above 0 the price falls while RSI rises (bullish)."""
-    strength = pd.Series(rsi(price)).diff(PERIODS).to_numpy(dtype=np.float64) / 100.0
-    move = pd.Series(price).diff(PERIODS).to_numpy(dtype=np.float64)
-    path = pd.Series(price).diff().abs().rolling(PERIODS, min_periods=1).sum().to_numpy(dtype=np.float64)
+    strength, move = _moves(rsi(price), PERIODS) / 100.0, _moves(price, PERIODS)
+    path = pd.Series(np.abs(_moves(price))).rolling(PERIODS, min_periods=1).sum().to_numpy(dtype=np.float64)
     direction = np.where(path > 0.0, move / np.where(path > 0.0, path, 1.0), 0.0 * move)
     return np.where(strength * direction < 0.0, 0.5 * (strength - direction), 0.0 * strength)
 
 
 def volatility(price: Array) -> Array:
     """Standard deviation of the half-hourly moves of the last day, in the price's unit."""
-    return pd.Series(price).diff().rolling(PERIODS_PER_DAY, min_periods=2).std().to_numpy(dtype=np.float64)
+    return pd.Series(_moves(price)).rolling(PERIODS_PER_DAY, min_periods=2).std().to_numpy(dtype=np.float64)
 
 
 def volatility_rank(price: Array) -> Array:
@@ -64,5 +63,10 @@ def volatility_rank(price: Array) -> Array:
     )
 
 
-def _wilder(series: pd.Series) -> Array:
-    return series.ewm(alpha=1.0 / PERIODS, ignore_na=True).mean().to_numpy(dtype=np.float64)
+def _moves(values: Array, periods: int = 1) -> Array:
+    """Each value less the one `periods` before it, shape (n,)."""
+    return values - np.concatenate([np.full(periods, np.nan), values])[: values.size]
+
+
+def _wilder(values: Array) -> Array:
+    return pd.Series(values).ewm(alpha=1.0 / PERIODS, ignore_na=True).mean().to_numpy(dtype=np.float64)

@@ -26,11 +26,25 @@ def remembered(of: Callable[["Known"], Result]) -> Callable[["Known"], Result]:
 
     @wraps(of)
     def once(known: "Known") -> Result:
-        if of.__qualname__ not in known.memory:
-            known.memory[of.__qualname__] = of(known)
-        return known.memory[of.__qualname__]
+        return _once(known.memory, of, known)
 
     return once
+
+
+def remembered_for_leads(of: Callable[["Known"], Result]) -> Callable[["Known"], Result]:
+    """Compute something of a table, its decisions and the leads asked about once."""
+
+    @wraps(of)
+    def once(known: "Known") -> Result:
+        return _once(known.asked, of, known)
+
+    return once
+
+
+def _once(memory: dict[str, Any], of: Callable[["Known"], Result], known: "Known") -> Result:
+    if of.__qualname__ not in memory:
+        memory[of.__qualname__] = of(known)
+    return memory[of.__qualname__]
 
 
 class Known:
@@ -44,6 +58,7 @@ class Known:
         ahead_rows: The periods asked about, shape (m, L); they may lie beyond the table.
         regimes: Fitted market regimes.
         memory: What has been computed already and holds for any leads, by name.
+        asked: What has been computed already and holds for these leads.
     """
 
     def __init__(self, table: pd.DataFrame, minute: int, rows: Rows, regimes: Regimes) -> None:
@@ -56,15 +71,16 @@ class Known:
             regimes: Fitted market regimes.
         """
         self._table, self.index, self.minute = table, pd.DatetimeIndex(table.index), minute
-        self.rows, self.regimes = rows[:, None], regimes
+        self._decided, self.rows, self.regimes = rows, rows[:, None], regimes
         self.memory: dict[str, Any] = {}
+        self.asked: dict[str, Any] = {}
         self.leads = np.zeros(1, dtype=np.int64)
         self.ahead_rows = self.rows + self.leads
 
     def asking(self, leads: Rows) -> Self:
         """The same decisions asking about other periods; what holds for any leads is shared."""
         other = copy(self)
-        other.leads, other.ahead_rows = leads, self.rows + leads
+        other.leads, other.ahead_rows, other.asked = leads, self.rows + leads, {}
         return other
 
     @property
@@ -84,7 +100,7 @@ class Known:
         key = f"known {rules}"
         if key not in self.memory:
             self.memory[key] = (
-                known_rows(columns[0], self.index, self.minute)[self.rows]
+                known_rows(columns[0], self.index, self.minute, self._decided)[:, None]
                 if len(rules) == 1
                 else np.minimum.reduce([self.known(name) for name in columns])
             )

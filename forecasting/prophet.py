@@ -4,16 +4,15 @@ Taylor and Letham, Forecasting at Scale, The American Statistician 72 (2018) 37-
 The fitted curve says nothing of yesterday, so every forecast adds what is left of three known residuals (value less
 curve): the newest, that of the same half-hour a day before, and the mean of the last week. Each has one weight per
 age of the newest residual, found by least squares on the table that the curve is fitted on. The curve is a function
-of local time alone and is evaluated once per half-hour, so forecasting from thousands of rows costs one evaluation.
-A curve ages; refit it by fitting again on a longer table.
+of local time alone (`forecasting.curve`) and is evaluated once per half-hour, so forecasting from thousands of rows
+costs one evaluation. A curve ages; refit it by fitting again on a longer table.
 """
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from data.calendar import LOCAL_TIME_ZONE, PERIOD
 from data.publication import carried_forward, known_rows
 from data.schema import PERIODS_PER_DAY
+from forecasting.curve import COUNTRY, Curve
 from forecasting.forecast import LEADS, QUANTILES, Forecast, around, error_quantiles
 from forecasting.recent import ANCHORS, OUTLIERS, WEEK, at_rows, published, week_mean
 from forecasting.seasonal_naive import again, season_again
@@ -37,7 +37,7 @@ class ProphetForecaster(NamedTuple):
 
     Attributes:
         column: Column of the table.
-        curve: The fitted Prophet model as JSON.
+        curve: What Prophet learnt, with an anchor of 0.
         anchor_weight: What a unit of the anchor's value adds to the curve; 0 without an anchor.
         low: Values below are outliers; fitted on the same table.
         high: Values above are outliers.
@@ -46,7 +46,7 @@ class ProphetForecaster(NamedTuple):
     """
 
     column: str
-    curve: str
+    curve: Curve
     anchor_weight: float
     low: float
     high: float
@@ -88,37 +88,31 @@ class ProphetForecaster(NamedTuple):
         """Forecast the column; see `forecasting.forecast.Forecaster`."""
         index = pd.DatetimeIndex(table.index)
         known = known_rows(self.column, index, minute)
-        newest = known - 1
         curve = self._curve(table)
         residuals = self._residuals(table, curve)
+        newest = known[rows] - 1
         left = np.stack(
             [
                 np.repeat(at_rows(carried_forward(residuals), newest)[:, None], LEADS, axis=1),
-                again(residuals, known, PERIODS_PER_DAY),
+                again(residuals, known, PERIODS_PER_DAY)[rows],
                 np.repeat(at_rows(week_mean(residuals), newest)[:, None], LEADS, axis=1),
             ],
             axis=2,
         )
-        age = np.clip(np.arange(len(index))[:, None] + np.arange(LEADS) - newest[:, None], 0, OLDEST_AGE)
-        mean = np.lib.stride_tricks.sliding_window_view(curve, LEADS) + self._anchored(table, minute)
-        mean = mean + (np.nan_to_num(left) * np.array(self.weights)[age]).sum(axis=2)
-        certain = published(self.column, index, minute)
-        mean = np.where(certain, season_again(table, self.column, minute), mean)
+        ahead_rows = np.arange(len(index))[rows, None] + np.arange(LEADS)
+        age = np.clip(ahead_rows - newest[:, None], 0, OLDEST_AGE)
+        mean = curve[ahead_rows] + self._anchored(table, minute)[rows]
+        mean += (np.nan_to_num(left) * np.array(self.weights)[age]).sum(axis=2)
+        certain = ahead_rows <= newest[:, None]
+        mean = np.where(certain, season_again(table, self.column, minute)[rows], mean)
         mean[newest < 0] = np.nan
-        spread = np.nan_to_num(_scale(residuals, known))[:, None, None] * np.array(self.offsets)
-        return around(mean[rows].astype(np.float32), ~certain[rows, :, None] * spread[rows])
+        spread = np.nan_to_num(_scale(residuals, known)[rows])[:, None, None] * np.array(self.offsets)
+        return around(mean.astype(np.float32), ~certain[:, :, None] * spread)
 
     def _curve(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """The curve with an anchor of 0, over a table and the 47 half-hours after it, shape (n + 47,)."""
-        frame = pd.DataFrame({"ds": _local(pd.date_range(table.index[0], periods=len(table) + LEADS - 1, freq=PERIOD))})
-        model = _model(self.curve)
-        for name in model.extra_regressors:
-            frame[name] = 0.0
-        order = np.argsort(frame["ds"].to_numpy(), kind="stable")  # Prophet sorts, and the autumn hour comes twice
-        values = np.empty(len(frame))
-        with _quiet():
-            values[order] = model.predict(frame)["yhat"].to_numpy()
-        return values
+        longer = pd.date_range(table.index[0], periods=len(table) + LEADS - 1, freq=PERIOD)
+        return self.curve.values(_local(longer))
 
     def _anchored(self, table: pd.DataFrame, minute: int) -> NDArray[np.float64]:
         """What the anchor adds to the curve, shape (n, 48)."""
@@ -140,28 +134,23 @@ def _scale(residuals: NDArray[np.float64], known: NDArray[np.int64]) -> NDArray[
     return at_rows(week_mean(np.abs(residuals - week_mean(residuals))), known - 1)
 
 
-def _fitted_curve(table: pd.DataFrame, column: str, values: NDArray[np.float64], growth: Growth) -> tuple[str, float]:
-    """The fitted model as JSON, and the weight of the anchor."""
+def _fitted_curve(table: pd.DataFrame, column: str, values: NDArray[np.float64], growth: Growth) -> tuple[Curve, float]:
+    """The fitted curve, and the weight of the anchor."""
     logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # it misses a plotting package that nobody uses here
     from prophet import Prophet
-    from prophet.serialize import model_to_json
     from prophet.utilities import regressor_coefficients
 
     model = Prophet(growth=growth, daily_seasonality=True, weekly_seasonality=True, uncertainty_samples=0)
     logging.getLogger("cmdstanpy").setLevel(logging.WARNING)  # it tells of every chain
-    model.add_country_holidays("GB")
+    model.add_country_holidays(COUNTRY)
     frame = pd.DataFrame({"ds": _local(pd.DatetimeIndex(table.index)), "y": values})
     if column in ANCHORS:
         model.add_regressor(ANCHOR)
         frame[ANCHOR] = table[ANCHORS[column]].to_numpy(dtype=np.float64)
     with _quiet():
-        fitted = model.fit(frame.dropna().iloc[::FIT_EVERY]).history
-    assert fitted is not None
-    weight = float(regressor_coefficients(model)["coef"].iloc[0]) if column in ANCHORS else 0.0
-    # The training rows are most of the file, and no forecast needs them.
-    model.history, model.history_dates = fitted.iloc[:1], fitted["ds"].iloc[:1]
-    with _quiet():
-        return model_to_json(model), weight
+        model.fit(frame.dropna().iloc[::FIT_EVERY])
+        weight = float(regressor_coefficients(model)["coef"].iloc[0]) if column in ANCHORS else 0.0
+        return Curve.of(model), weight
 
 
 @contextmanager
@@ -170,14 +159,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@cache
-def _model(curve: str) -> Any:  # Prophet's own type would load it
-    from prophet.serialize import model_from_json
-
-    with _quiet():
-        return model_from_json(curve)
 
 
 def _local(index: pd.DatetimeIndex) -> pd.DatetimeIndex:

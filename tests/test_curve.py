@@ -23,7 +23,6 @@ def test_the_curve_is_what_prophet_predicts_with_regressors_at_zero(growth):
     model.fit(pd.DataFrame({"ds": index, "y": values, "anchor": anchor}))
     # Before, in and after what it was fitted on: holidays that it knows and that it does not, moved ones too.
     wall = pd.date_range("2021-11-20", "2023-05-30", freq="90min")
-
     predicted = model.predict(pd.DataFrame({"ds": wall, "anchor": 0.0}))["yhat"].to_numpy()
     curve = Curve.of(model)
     assert len(curve.holidays) > 2

@@ -2,9 +2,11 @@
 
 Each quantile is moved by the amount that would have made it right on errors it was not fitted to: conformalised
 quantile regression with one correction per tail (Romano, Patterson and Candès 2019, "Conformalized Quantile
-Regression", section 6). Libraries wrap an estimator per interval; here one fitted quantile of one lead is one number.
+Regression", section 6). The amount is the quantile's level in the conformal predictive system of its errors, by
+`crepes`, which takes errors; other libraries wrap an estimator of one interval.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,10 +27,18 @@ def corrections(
         Shape (levels,); 0 without any outcome. With n outcomes the share below a corrected quantile of a new outcome
         from the same distribution lies within 1/(n + 1) of its level.
     """
-    errors = np.sort((truth[:, None] - quantiles)[np.isfinite(truth)], axis=0)
-    n = len(errors)
-    if n == 0:
+    errors = (truth[:, None] - quantiles)[np.isfinite(truth)]
+    if not len(errors):
         return np.zeros(len(levels))
-    # The finite-sample rank: the smallest error that at least (n + 1) x level of n + 1 exchangeable ones do not exceed.
-    ranks = np.clip(np.ceil((n + 1) * np.array(levels)).astype(np.int64) - 1, 0, n - 1)
-    return errors[ranks, np.arange(len(levels))]
+    from crepes import ConformalPredictiveSystem  # slow to load, and a fitted forecaster does without
+
+    moved = np.empty(len(levels))
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "the no. of calibration examples is too small"
+        )  # then it is the largest error
+        for i, level in enumerate(levels):
+            system = ConformalPredictiveSystem().fit(errors[:, i])
+            found = system.predict_percentiles(np.zeros(1), higher_percentiles=100.0 * level, y_max=errors[:, i].max())
+            moved[i] = np.ravel(found)[0]
+    return moved

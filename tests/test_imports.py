@@ -34,6 +34,7 @@ CONFINED = {
     "prophet": {"forecasting"},
     "lightgbm": {"forecasting"},
     "sklearn": {"forecasting"},
+    "crepes": {"forecasting"},
     "sqlalchemy": {"dispatch", "server", "commands"},
     "alembic": {"dispatch"},
     "cryptography": {"dispatch", "server", "commands"},

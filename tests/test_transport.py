@@ -8,11 +8,12 @@ from email.utils import format_datetime
 
 import httpx
 import pytest
+import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.clients.endpoints import Endpoints
-from data.clients.transport import OTHER_RATE, HostDown, Patience, PoliteTransport, open_http, retry_after_s
+from data.clients.transport import OTHER_RATE, HostDown, Patience, open_http, retry_after_s
 from data.clients.wire import AnswerError, get_json
 from tests.replay import Replay, Trouble, serving
 
@@ -119,10 +120,12 @@ def test_what_has_an_etag_is_sent_once_and_then_only_asked_about(replay, tmp_pat
     assert ask(replay, cache=cache) == [{"answer": 43}]
 
 
+@respx.mock
 def test_no_host_but_our_own_machine_is_asked_faster_than_its_rate():
+    respx.route().respond(json=[])
+
     async def run(url):
-        network = httpx.MockTransport(lambda request: httpx.Response(200, stream=httpx.ByteStream(b"[]")))
-        async with httpx.AsyncClient(transport=PoliteTransport(network, HASTY)) as http:
+        async with open_http(None, HASTY) as http:
             start = time.monotonic()
             await asyncio.gather(*(http.get(url) for _ in range(5)))
             return time.monotonic() - start
@@ -132,21 +135,35 @@ def test_no_host_but_our_own_machine_is_asked_faster_than_its_rate():
     assert asyncio.run(run("http://127.0.0.1/")) < 0.5
 
 
-def test_what_is_to_be_done_is_sent_once():
-    sent = []
-
-    def network(request):
-        sent.append(request.method)
-        return httpx.Response(503, stream=httpx.ByteStream(b""))
+@respx.mock
+def test_a_host_that_is_down_closes_no_other():
+    down = respx.get("http://127.0.0.1/").respond(500)
+    respx.get("http://localhost/").respond(json=[])
+    patience = HASTY._replace(attempts=1, failures_to_open=1)
 
     async def run():
-        async with httpx.AsyncClient(transport=PoliteTransport(httpx.MockTransport(network), HASTY)) as http:
-            for method in ("POST", "PUT"):
-                with pytest.raises(httpx.HTTPStatusError, match="503"):
-                    await http.request(method, "http://127.0.0.1/", json={})
+        async with open_http(None, patience) as http:
+            for error in (httpx.HTTPStatusError, HostDown):
+                with pytest.raises(error):
+                    await http.get("http://127.0.0.1/")
+            return (await http.get("http://localhost/")).status_code
 
-    asyncio.run(run())
-    assert sent == ["POST", "PUT"]
+    assert asyncio.run(run()) == 200
+    assert down.call_count == 1
+
+
+@respx.mock
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_is_to_be_done_is_sent_once(method):
+    route = respx.route(method=method).respond(503)
+
+    async def run():
+        async with open_http(None, HASTY) as http:
+            await http.request(method, "http://127.0.0.1/", json={})
+
+    with pytest.raises(httpx.HTTPStatusError, match="503"):
+        asyncio.run(run())
+    assert route.call_count == 1
 
 
 @given(st.integers(0, 100_000))

@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> None:
     import uvicorn
     from sqlalchemy.exc import DatabaseError
 
+    from dispatch.offering import SetPointMarket
     from dispatch.store import Store
     from server.address import check_loopback
     from server.dispatcher import Dispatcher
@@ -37,7 +38,9 @@ def main(cfg: DictConfig) -> None:
             check_loopback(cfg.host)
         store = Store(settings.database_url.get_secret_value())
         dispatcher = Dispatcher.guarded(cfg.bundle, policy=policy)
-        app = create_service(dispatcher, store, settings, instantiate(cfg.operation))
+        operation = instantiate(cfg.operation)
+        market = SetPointMarket.from_environment(operation.offering) if operation.sends_orders else None
+        app = create_service(dispatcher, store, settings, operation, market)
     except (OSError, ValueError, DatabaseError) as error:
         policy.close()
         logger.error("%s", error)

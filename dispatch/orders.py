@@ -145,8 +145,13 @@ class Orders:
         self._audit.append(connection, "order_written", {"client_order_id": client_order_id, "payload": text}, at)
         return order
 
-    def send_due(self, clock: Callable[[], datetime]) -> list[Order]:
+    def send_due(self, clock: Callable[[], datetime], may_send: Callable[[], bool] = lambda: True) -> list[Order]:
         """Send, look up or give up every order whose time has come; called again and again, and first at start.
+
+        Args:
+            clock: Now.
+            may_send: Whether orders may go out; asked before each. If not, those perhaps sent are looked up all the
+                same, so that it is known what is in force.
 
         Returns:
             The orders dealt with, as they are now.
@@ -155,7 +160,8 @@ class Orders:
         query = sa.select(order_table).where(order_table.c.state.in_(OPEN)).order_by(order_table.c.written_at)
         with self._store.reading() as connection:
             waiting = [_order(row) for row in connection.execute(query)]
-        sent = (self._send(order.client_order_id, clock) for order in waiting if _is_due(order, now))
+        due = (order for order in waiting if _is_due(order, now) and (order.state is State.SENDING or may_send()))
+        sent = (self._send(order.client_order_id, clock, may_send) for order in due)
         return [order for order in sent if order is not None]
 
     def get(self, client_order_id: str) -> Order | None:
@@ -173,7 +179,7 @@ class Orders:
         with self._store.reading() as connection:
             return [_order(row) for row in connection.execute(query)]
 
-    def _send(self, client_order_id: str, clock: Callable[[], datetime]) -> Order | None:
+    def _send(self, client_order_id: str, clock: Callable[[], datetime], may_send: Callable[[], bool]) -> Order | None:
         order, before = self._claim(client_order_id, clock())
         if order is None or order.state is State.EXPIRED:
             return order
@@ -185,6 +191,8 @@ class Orders:
                     return self._settle(order, State.EXPIRED, {"reason": "the market closed"}, clock())
                 if self._replacing and self.newest(1)[0].written_at > order.written_at:
                     return self._settle(order, State.EXPIRED, {"reason": "a newer order replaces it"}, clock())
+                if not may_send():
+                    return order
                 answer = self._market.submit(client_order_id, payload)
         except Refused as refusal:
             return self._settle(order, State.REJECTED, {"reason": str(refusal)}, clock())

@@ -13,6 +13,7 @@ from data.clients.endpoints import Endpoints
 from dispatch.audit import Audit
 from dispatch.execution import Commitment, Execution
 from dispatch.exposure import Limits
+from dispatch.offering import Offering
 from dispatch.orders import Market
 from dispatch.store import Store
 from server.app import Edge, create_app
@@ -57,6 +58,8 @@ class Operation(NamedTuple):
         data_first: First settlement date of that table, YYYY-MM-DD.
         data_every_s: How often something new is looked for.
         plan_every_s: How often the current step is planned anew where no orders are sent.
+        sends_orders: Whether each step is decided here and sent to the market gateway that the environment names.
+        offering: What is offered there beside the battery.
         risk: What is allowed.
     """
 
@@ -68,6 +71,8 @@ class Operation(NamedTuple):
     data_first: str | None = None
     data_every_s: float = 300.0
     plan_every_s: float = 60.0
+    sends_orders: bool = False
+    offering: Offering = Offering()
     risk: Limits = Limits()
 
 

@@ -26,7 +26,7 @@ from server.live_market import LiveMarket
 LEAST_FREE_BYTES: Final = 500_000_000
 OLD_MARKET_H: Final = 3.0  # prices come half an hour to an hour after their half-hour
 UNANSWERED_FOR: Final = timedelta(minutes=2)
-NO_MARKET: Final = "no market gateway is configured"
+NO_MARKET: Final = "nothing is sent to a market; operation.sends_orders=true sends each step"
 NOBODY_SIGNS: Final = "set GRIDPILOT_AUDIT_KEY; python main.py audit key makes one"
 
 

@@ -1,13 +1,11 @@
 """Laws of the execution loop: each step is decided once, its order arrives once, and every book says the same."""
 
+import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import threading
+import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,9 +15,9 @@ from dispatch.audit import Audit
 from dispatch.execution import Commitment, Execution, order_id
 from dispatch.orders import State
 from dispatch.store import Store
+from tests import execution_client
 from tests.test_orders import NOON, Book, Clock, MarketServer, _Asking
 
-ROOT = Path(__file__).parents[1]
 HALF = timedelta(minutes=30)
 
 
@@ -145,77 +143,26 @@ def test_a_market_that_forgets_what_it_confirmed_is_found_out_and_nothing_is_sen
     assert honest.reconcile() == []
 
 
-CLIENT = """
-import json, sys, urllib.request, urllib.error
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from dispatch import decisions
-from dispatch.audit import Audit
-from dispatch.execution import Execution
-from dispatch.exposure import Limits
-from dispatch.store import Store
-from models.battery import Battery
-from models.settlement import Adders
-from server.bundle import PolicyName, Site
-from server.desk import Desk
-from server.dispatcher import Dispatcher
-from server.minds import by_rule
-from server.schemas import DispatchOrder, example
-
-class Http:
-    def submit(self, client_order_id, payload):
-        request = urllib.request.Request(f"{url}/{client_order_id}", json.dumps(dict(payload)).encode(), method="PUT")
-        return json.load(urllib.request.urlopen(request, timeout=5))
-    def find(self, client_order_id, payload):
-        try:
-            return json.load(urllib.request.urlopen(f"{url}/{client_order_id}", timeout=5))
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise
-
-def fails(question):
-    raise ArithmeticError("no plan")
-
-url, path = sys.argv[1:]
-BEGIN = datetime(2024, 1, 3, 12, 0, tzinfo=UTC)
-HALF = timedelta(minutes=30)
-store = Store(path)
-steps = len(list(decisions.since(store, BEGIN)))
-now = BEGIN + (steps - 1) * HALF  # time stood still while nobody was alive: the step last decided is not over
-site = Site(Battery(), Adders())
-dispatcher = Dispatcher(site, PolicyName("rule", "rule", "0"), partial(by_rule, site), fails, fails)
-desk = Desk(dispatcher, store, Limits(drawdown_gbp=1e9, exposure_gbp=1e9), lambda: now)
-views = example()["market"]
-
-def propose(start):
-    market = {**views, "start": (start - 2 * timedelta(days=1)).isoformat()}
-    return desk.propose(DispatchOrder.model_validate({"market": market}).to_domain()[1])
-
-execution = Execution(store, desk.audit, Http(), lambda t: dispatcher.step_of(t).to_pydatetime(), propose,
-                      lambda: desk.risk.killed, desk.now)
-execution.reconcile()
-print("ready", flush=True)
-while True:
-    now += HALF
-    desk.measured(now, 0.2 + 0.6 * (now.hour % 2), None)
-    execution.commit()
-    print(now.isoformat(), flush=True)
-    execution.send()
-"""
-
-
 def kill_again_and_again(folder, delays_s):
     """Run the whole loop, kill it so long after its first steps or the start, start it again; gives what is left."""
     market, url = MarketServer(), f"sqlite:///{folder / 'state.db'}"
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.execution_client"])  # else loading takes most of each life
     committed = []
     for n, delay_s in enumerate(delays_s):
-        command = [sys.executable, "-c", CLIENT, market.url, url]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout.readline() == "ready\n"
-            committed += [process.stdout.readline().strip() for _ in range(n % 3)]
-            threading.Timer(delay_s, os.kill, (process.pid, signal.SIGKILL)).start()
-            committed += process.stdout.read().split()
+        heard, said = processes.Pipe(duplex=False)
+        process = processes.Process(target=execution_client.run, args=(market.url, url, said))
+        process.start()
+        said.close()
+        assert heard.recv() == "ready"
+        committed += [heard.recv() for _ in range(n % 3)]
+        time.sleep(delay_s)
+        process.kill()
+        process.join()
+        with contextlib.suppress(EOFError, OSError):  # what it had said when it died
+            while True:
+                committed.append(heard.recv())
+        heard.close()
     market.server.shutdown()
     market.server.server_close()
     return market.book, Store(url), committed

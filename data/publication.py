@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.calendar import PERIOD, local_hour, local_midnight_utc
-from data.schema import PERIOD_MINUTES
+from data.calendar import local_hour, settlement_date
+from data.schema import PERIOD_MINUTES, PERIODS_PER_DAY
 
 
 class Lagged(NamedTuple):
@@ -78,11 +78,14 @@ def known_rows(
     n = len(index)
     if isinstance(rule, Lagged):
         return np.clip(np.arange(n)[rows] + (minute - rule.minutes) // PERIOD_MINUTES + 1, 0, n)
-    decided = index[rows]
-    published = local_hour(decided) + minute / 60.0 >= rule.local_hour
-    ends = [local_midnight_utc(decided, days).to_numpy(dtype="datetime64[s]") for days in (1, 2)]
-    end_today, end_tomorrow = ((end - index[0].to_datetime64()) // PERIOD.to_timedelta64() for end in ends)
-    return np.clip(np.where(published, end_tomorrow, end_today), 0, n).astype(np.int64)
+    decided = np.arange(n)[rows]
+    if not decided.size:
+        return decided
+    # A rule reaches to the end of tomorrow; the calendar of a whole table takes long where one row is asked for.
+    first = int(decided.min())
+    day = settlement_date(index[first : int(decided.max()) + 3 * PERIODS_PER_DAY])
+    published = local_hour(index[rows]) + minute / 60.0 >= rule.local_hour
+    return first + np.searchsorted(day, day[decided - first] + published.astype(np.int64), side="right")
 
 
 def latest_known(column: str, table: pd.DataFrame, minute: int = 0) -> np.ndarray:

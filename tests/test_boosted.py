@@ -155,3 +155,11 @@ def test_corrected_quantiles_hold_on_fresh_draws_of_the_same_law(seed, n, bias):
 
 def test_calibration_without_outcomes_changes_nothing():
     np.testing.assert_array_equal(corrections(np.full(3, np.nan), np.zeros((3, 7)), QUANTILES), np.zeros(7))
+
+
+@pytest.mark.parametrize("n", [1, 12, 19, 500])
+def test_a_correction_is_the_error_of_the_finite_sample_rank_or_the_largest(n):
+    errors = np.random.default_rng(n).normal(size=(n, len(QUANTILES)))
+    ranks = np.minimum(np.ceil((n + 1) * np.array(QUANTILES) - 1e-9).astype(int), n)
+    by_rank = [np.sort(errors[:, i])[rank - 1] for i, rank in enumerate(ranks)]
+    np.testing.assert_array_equal(corrections(np.zeros(n), -errors, QUANTILES), by_rank)

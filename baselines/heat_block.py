@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
 from models import hall as hall_model
-from models.chiller import Chiller, cop
+from models.chiller import Chiller, work_per_heat
 from models.hall import Hall, HallState
 
 Floats = NDArray[np.float64]
@@ -61,7 +61,7 @@ class HeatBlock:
         fan_kw = cp.Variable(n, bounds=fans_kw)
         removed_kw = cp.Variable(n, bounds=[0.0, chiller.capacity_kw])
         compressor_kw = cp.Variable(n, nonneg=True)
-        worst = np.array([1.0 / cop(chiller, floor_c, wet_bulb, 1.0) for wet_bulb in wet_bulb_c])
+        worst = np.array([work_per_heat(chiller, floor_c, wet_bulb, 1.0) for wet_bulb in wet_bulb_c])
         self.held_kwh = cp.Variable(n + 1, bounds=list(limits_kwh))
         self.cooling_kw: Any = fan_kw + compressor_kw + chiller.standby_kw + chiller.parasitic_fraction * removed_kw
         self.constraints = [

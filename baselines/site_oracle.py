@@ -19,7 +19,7 @@ from models import cluster as cluster_model
 from models import hall as hall_model
 from models import queue, vcg
 from models import site as model
-from models.chiller import cop
+from models.chiller import work_per_heat
 from models.hall import HallState
 from models.site import BLOCK_PERIODS, GATE_PERIODS, PERIODS_PER_DAY, Outside, Site
 
@@ -261,7 +261,7 @@ def _removal(site: Site, floor_c: float, last: Floats) -> tuple[float, float]:
     chiller = site.chiller
     full_kw = cluster_model.it_power_kw(site.cluster, site.cluster.gpus, 1.0)
     load = max(full_kw / chiller.capacity_kw, 1.0)
-    worst = 1.0 / cop(chiller, floor_c, last[model.WET_BULB], load)
+    worst = work_per_heat(chiller, floor_c, last[model.WET_BULB], load)
     return chiller.parasitic_fraction, chiller.parasitic_fraction + worst
 
 

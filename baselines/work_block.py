@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.schema import PERIOD_H
 from models import job_order, queue_view
-from models.queue import LONGEST_PERIODS, RING
+from models.queue import LONGEST_PERIODS, place
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -79,9 +79,9 @@ def known_work(lane: np.void, arrivals: Any, first: int, stop: int) -> Work:
 
 def promised_kw(lane: np.void, first: int, periods: int) -> tuple[Floats, float]:
     """Power of the jobs that run when an episode begins, shape (periods,), and the energy after that, kWh."""
-    ring = np.roll(lane["running_kw"].astype(np.float64), -(first % RING))
-    inside = np.concatenate([ring[:periods], np.zeros(max(periods - ring.size, 0))])
-    return inside, PERIOD_H * float(ring.sum() - inside.sum())
+    promised = lane["running_kw"][place(first) :].astype(np.float64)
+    inside = np.concatenate([promised[:periods], np.zeros(max(periods - promised.size, 0))])
+    return inside, PERIOD_H * float(promised.sum() - inside.sum())
 
 
 def parts_of(work: Work, periods: int) -> list[Part]:

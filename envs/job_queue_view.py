@@ -100,7 +100,15 @@ def observe(rules: QueueRules, jobs: Arrivals, shown: Shown, lane: np.void, obse
     observation[2] = min(lane["waiting_kwh"], ENERGY_BOUND_KWH)
     observation[3] = min(lane["overflow_kwh"], ENERGY_BOUND_KWH)
     observation[4] = min(lane["overflow_jobs"], JOBS_BOUND)
-    at = queue_view.write_committed_kw(waiting, t, COMMITTED_LEADS, observation, 5)
+    a, b, c, d, e, f, g, h = COMMITTED_LEADS
+    observation[5] = queue_view.mean_committed_kw(waiting, t, a, b)
+    observation[6] = queue_view.mean_committed_kw(waiting, t, b, c)
+    observation[7] = queue_view.mean_committed_kw(waiting, t, c, d)
+    observation[8] = queue_view.mean_committed_kw(waiting, t, d, e)
+    observation[9] = queue_view.mean_committed_kw(waiting, t, e, f)
+    observation[10] = queue_view.mean_committed_kw(waiting, t, f, g)
+    observation[11] = queue_view.mean_committed_kw(waiting, t, g, h)
+    at = 12
     seen = min(waiting["n_waiting"], rules.visible_slots)
     for slot in range(seen):
         job = waiting["waiting"][waiting["n_waiting"] - 1 - slot]

@@ -19,7 +19,7 @@ from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
 from envs.parameters import as_record
 from envs.scenario import Scenario, default_scenario
 from envs.system import Lanes
-from models import baseline, cooling, queue, site_period, vcg
+from models import baseline, cooling, queue, site_fetch, site_period, vcg
 from models import battery as battery_model
 from models import cluster as cluster_model
 from models import site as model
@@ -105,12 +105,14 @@ class SiteSystem(EpisodeSystem):
         cluster = cluster_model.checked(cluster or Cluster())
         hall, chiller = cooling.checked(hall or Hall(), chiller or Chiller())
         capacity_kw = cluster_model.job_capacity_kw(cluster)
+        times = self.scenario.timestamps
+        arrivals = source.arrivals(times[0].to_pydatetime(), len(times), capacity_kw)
         self.site = Site(
             battery=self.battery,
             hall=hall,
             chiller=chiller,
             cluster=cluster,
-            queue=QueueRules(capacity_kw),
+            queue=QueueRules(capacity_kw, least_kw=queue.least_kw(arrivals)),
             baseline=baseline.checked(baseline_rules or BaselineRules()),
             adders=adders or CARBON_PRICED,
             inlet_penalty=cooling.checked_penalty(inlet_penalty or InletPenalty()),
@@ -126,11 +128,10 @@ class SiteSystem(EpisodeSystem):
                 f"the expected load is {self.expected_kw:.0f} kW, above site_power_kw {terms.site_power_kw:g}; "
                 "give the site a larger connection or a smaller cluster"
             )
-        times = self.scenario.timestamps
         self.outside = _outside(
             self.scenario,
             capacity_kw,
-            source.arrivals(times[0].to_pydatetime(), len(times), capacity_kw),
+            arrivals,
             (tenants or TenantSource()).tenants(times, capacity_kw),
             (flexibility or FlexibilitySource()).market(times),
         )
@@ -232,6 +233,7 @@ def _outside(scenario: Scenario, capacity_kw: float, jobs: Any, tenants: Any, wa
         tenant_divisible=tenants.divisible,
         jobs=jobs,
         room=vcg.room(tenants.quantity_kw.shape[1], capacity_kw, model.RESOLUTION_KW),
+        book=np.zeros((4, wanted.rival_kw.shape[1] + 1)),
     )
 
 
@@ -257,6 +259,7 @@ def _step_lanes(
     limit_kw = model.cluster_limit_kw(site)
     for i in range(lanes.size):
         fetch_row(shown, lanes[i]["period"] + 1)
+        site_fetch.fetch_step(outside, lanes, min(i + 1, lanes.size - 1))
         over[i] = site_period.step(site, outside, mode, expected_kw, limit_kw, lanes[i], actions[i], terms[i])
         site_view.observe(site, limit_kw, shown, lanes[i], observations[i])
 

@@ -112,7 +112,14 @@ def observe(site: Site, limit_kw: float, shown: np.ndarray, lane: np.void, seen:
     if waiting["n_waiting"] > 0:
         first = waiting["waiting"][waiting["n_waiting"] - 1]
         seen[11] = min(max((job_order.due_period(first["order"]) - t) * PERIOD_H, -48.0), 48.0)
-    at = queue_view.write_committed_kw(waiting, t, COMMITTED_LEADS, seen, 12)
+    a, b, c, d, e, f, g = COMMITTED_LEADS
+    seen[12] = queue_view.mean_committed_kw(waiting, t, a, b)
+    seen[13] = queue_view.mean_committed_kw(waiting, t, b, c)
+    seen[14] = queue_view.mean_committed_kw(waiting, t, c, d)
+    seen[15] = queue_view.mean_committed_kw(waiting, t, d, e)
+    seen[16] = queue_view.mean_committed_kw(waiting, t, e, f)
+    seen[17] = queue_view.mean_committed_kw(waiting, t, f, g)
+    at = 18
     seen[at] = lane["tenant_kw"]
     seen[at + 1] = model.sellable_kw(site, lane)
     seen[at + 2] = 1.0 if t % model.BLOCK_PERIODS == 0 else 0.0

@@ -79,8 +79,8 @@ def free_cooling_kw(chiller: Chiller, supply_c: float, wet_bulb_c: float) -> flo
 
 
 @njit(**PHYSICS)
-def cop(chiller: Chiller, supply_c: float, wet_bulb_c: float, load_fraction: float) -> float:
-    """Heat over electricity of the compressors: a fixed share of the Carnot COP between the refrigerants.
+def work_per_heat(chiller: Chiller, supply_c: float, wet_bulb_c: float, load_fraction: float) -> float:
+    """Electricity over heat of the compressors, 1 / COP: the COP is a fixed share of Carnot's between the refrigerants.
 
     Source: the Carnot chillers of the Modelica Buildings library (Wetter et al. 2014, Journal of Building
     Performance Simulation 7(4)). Both approaches shrink in proportion to the plant's load, as heat exchangers' do.
@@ -88,14 +88,14 @@ def cop(chiller: Chiller, supply_c: float, wet_bulb_c: float, load_fraction: flo
     evaporating_c = supply_c - chiller.evaporator_approach_k * load_fraction
     condensing_c = wet_bulb_c + chiller.condenser_approach_k * load_fraction
     lift_k = max(condensing_c - evaporating_c, chiller.min_lift_k)
-    return chiller.carnot_fraction * (evaporating_c + ZERO_C_IN_K) / lift_k
+    return lift_k / (chiller.carnot_fraction * (evaporating_c + ZERO_C_IN_K))
 
 
 @njit(**PHYSICS)
 def compressor_kw(chiller: Chiller, heat_kw: float, supply_c: float, wet_bulb_c: float) -> float:
     """Compressor electricity to remove `heat_kw`, of which free cooling carries what it can."""
     chilled_kw = max(heat_kw - free_cooling_kw(chiller, supply_c, wet_bulb_c), 0.0)
-    return chilled_kw / cop(chiller, supply_c, wet_bulb_c, heat_kw / chiller.capacity_kw)
+    return chilled_kw * work_per_heat(chiller, supply_c, wet_bulb_c, heat_kw / chiller.capacity_kw)
 
 
 @njit(**PHYSICS)

@@ -17,12 +17,14 @@ from models.compiling import PHYSICS
 from models.hall import (
     Hall,
     HallState,
+    Propagator,
     advanced,
     fan_power_kw,
     feasible_action,
     inlet_c,
     propagator,
     recirculation_fraction,
+    weighted,
 )
 
 
@@ -52,6 +54,30 @@ class CoolingFlows(NamedTuple):
     allowable_excess_c_h: float
     setpoint_c: float
     fan_fraction: float
+
+
+class Setting(NamedTuple):
+    """What set-point, fan speed and length of a step decide, whatever the temperatures.
+
+    Attributes:
+        setpoint_c: Set-point in force, after the limits.
+        fan_fraction: Fan speed in force, after the limits.
+        fan_kw: Electricity of the hall fans.
+        substeps: Control samples of the plant in a step.
+        span_h: Time between two of them.
+        propagator: The network over that time.
+        kept_fraction: Of the supply air's distance to the set-point, over that time.
+        wanted_kw_per_k: Weights of the temperatures in the heat that the plant has to take.
+    """
+
+    setpoint_c: float
+    fan_fraction: float
+    fan_kw: float
+    substeps: int
+    span_h: float
+    propagator: Propagator
+    kept_fraction: float
+    wanted_kw_per_k: HallState
 
 
 class InletPenalty(NamedTuple):
@@ -118,6 +144,63 @@ def pue(it_kw: float, cooling_kw: float, loss_kw: float) -> float:
 
 
 @njit(**PHYSICS)
+def setting(hall: Hall, setpoint_c: float, fan_fraction: float, dt_h: float) -> Setting:
+    """What is decided for the next `dt_h` hours; see `step`."""
+    setpoint_c, fan_fraction = feasible_action(hall, setpoint_c, fan_fraction)
+    substeps = max(ceil(dt_h / hall.substep_h - 1e-9), 1)
+    span_h = dt_h / substeps
+    p, kept = propagator(hall, fan_fraction, span_h), exp(-span_h / hall.supply_lag_h)
+    per_k = 1.0 / p.loop_response.supply_c
+    wanted = HallState(p.to_supply.mass_c * per_k, p.to_supply.air_c * per_k, (p.to_supply.supply_c - kept) * per_k)
+    return Setting(setpoint_c, fan_fraction, fan_power_kw(hall, fan_fraction), substeps, span_h, p, kept, wanted)
+
+
+@njit(**PHYSICS)
+def run(
+    hall: Hall, chiller: Chiller, setting: Setting, state: HallState, it_kw: float, wet_bulb_c: float
+) -> tuple[HallState, CoolingFlows]:
+    """Run hall and plant under a setting; see `step`."""
+    p, span_h, air_kw = setting.propagator, setting.span_h, it_kw + setting.fan_kw
+    recirculation = recirculation_fraction(hall, it_kw, setting.fan_fraction)
+    # What brings the supply air to where the lag has it is linear in the temperatures, so it need not wait for `free`.
+    apart_c = p.air_response.supply_c * air_kw - (1.0 - setting.kept_fraction) * setting.setpoint_c
+    wanted_kw = apart_c / p.loop_response.supply_c
+
+    chiller_kw = heat_removed_kw = recommended_c_h = allowable_c_h = 0.0
+    before_c = inlet_c(state, recirculation)
+    for _ in range(setting.substeps):
+        free = advanced(p, state, air_kw)
+        heat_kw = min(max(wanted_kw + weighted(setting.wanted_kw_per_k, state), 0.0), chiller.capacity_kw)
+        after = HallState(
+            free.mass_c - heat_kw * p.loop_response.mass_c,
+            free.air_c - heat_kw * p.loop_response.air_c,
+            free.supply_c - heat_kw * p.loop_response.supply_c,
+        )
+        chiller_kw += compressor_kw(chiller, heat_kw, 0.5 * (state.supply_c + after.supply_c), wet_bulb_c)
+        heat_removed_kw += heat_kw
+        after_c = inlet_c(after, recirculation)
+        recommended_c_h += _mean_excess_k(hall.recommended_inlet_c, before_c, after_c) * span_h
+        allowable_c_h += _mean_excess_k(hall.allowable_inlet_c, before_c, after_c) * span_h
+        state, before_c = after, after_c
+
+    chiller_kw /= setting.substeps
+    heat_removed_kw /= setting.substeps
+    other_kw = auxiliary_kw(chiller, heat_removed_kw)
+    return state, CoolingFlows(
+        chiller_kw + setting.fan_kw + other_kw,
+        chiller_kw,
+        setting.fan_kw,
+        other_kw,
+        heat_removed_kw,
+        before_c,
+        recommended_c_h,
+        allowable_c_h,
+        setting.setpoint_c,
+        setting.fan_fraction,
+    )
+
+
+@njit(**PHYSICS)
 def step(
     hall: Hall,
     chiller: Chiller,
@@ -147,44 +230,4 @@ def step(
     Returns:
         The temperatures at the end, and the flows.
     """
-    setpoint_c, fan_fraction = feasible_action(hall, setpoint_c, fan_fraction)
-    fan_kw = fan_power_kw(hall, fan_fraction)
-    recirculation = recirculation_fraction(hall, it_kw, fan_fraction)
-    substeps = max(ceil(dt_h / hall.substep_h - 1e-9), 1)
-    span_h = dt_h / substeps
-    p = propagator(hall, fan_fraction, span_h)
-    lag = exp(-span_h / hall.supply_lag_h)
-
-    chiller_kw = heat_removed_kw = recommended_c_h = allowable_c_h = 0.0
-    before_c = inlet_c(state, recirculation)
-    for _ in range(substeps):
-        wanted_c = setpoint_c + (state.supply_c - setpoint_c) * lag
-        free = advanced(hall, p, state, it_kw + fan_kw)
-        heat_kw = min(max((free.supply_c - wanted_c) / p.loop_response.supply_c, 0.0), chiller.capacity_kw)
-        after = HallState(
-            free.mass_c - heat_kw * p.loop_response.mass_c,
-            free.air_c - heat_kw * p.loop_response.air_c,
-            free.supply_c - heat_kw * p.loop_response.supply_c,
-        )
-        chiller_kw += compressor_kw(chiller, heat_kw, 0.5 * (state.supply_c + after.supply_c), wet_bulb_c)
-        heat_removed_kw += heat_kw
-        after_c = inlet_c(after, recirculation)
-        recommended_c_h += _mean_excess_k(hall.recommended_inlet_c, before_c, after_c) * span_h
-        allowable_c_h += _mean_excess_k(hall.allowable_inlet_c, before_c, after_c) * span_h
-        state, before_c = after, after_c
-
-    chiller_kw /= substeps
-    heat_removed_kw /= substeps
-    other_kw = auxiliary_kw(chiller, heat_removed_kw)
-    return state, CoolingFlows(
-        chiller_kw + fan_kw + other_kw,
-        chiller_kw,
-        fan_kw,
-        other_kw,
-        heat_removed_kw,
-        before_c,
-        recommended_c_h,
-        allowable_c_h,
-        setpoint_c,
-        fan_fraction,
-    )
+    return run(hall, chiller, setting(hall, setpoint_c, fan_fraction, dt_h), state, it_kw, wet_bulb_c)

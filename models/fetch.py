@@ -3,33 +3,41 @@
 from typing import Any, Final
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+
+from models.compiling import KERNEL
 
 CACHE_LINE: Final = 64  # bytes
 
 
-def fetch_row(rows: Any, row: Any) -> None:
-    """Ask for a row of a C-contiguous array; without any effect on values, and nothing at all outside compiled code.
+def fetch(rows: Any, row: Any, first_byte: Any, last_byte: Any) -> None:
+    """Ask for bytes of a row of a C-contiguous array; without effect on values, and nothing outside compiled code.
 
-    Lanes stand at unrelated rows of tables far larger than the caches: a row asked for at the start of a lane's step
-    has come when it is read at the end.
+    Lanes, and the rows of tables that they stand at, lie scattered over far more memory than the caches hold: what is
+    asked for a lane's step ahead of its use has come by then. Rows past the end are harmless.
     """
 
 
-@overload(fetch_row)
-def _fetch_row(rows: Any, row: Any) -> Any:
-    def compiled(rows: Any, row: Any) -> None:
-        size = rows.strides[0]
-        for offset in range(row * size, (row + 1) * size, CACHE_LINE):
-            _fetch(rows, offset)  # type: ignore[call-arg]  # the first argument is the compiler's
+@overload(fetch, inline="always")
+def _fetch(rows: Any, row: Any, first_byte: Any, last_byte: Any) -> Any:
+    def compiled(rows: Any, row: Any, first_byte: Any, last_byte: Any) -> None:
+        start = row * rows.strides[0]
+        for offset in range(start + first_byte, start + last_byte + CACHE_LINE - 1, CACHE_LINE):
+            _prefetch(rows, offset)  # type: ignore[call-arg]  # the first argument is the compiler's
 
     return compiled
 
 
+@njit(**KERNEL)
+def fetch_row(rows: Any, row: int) -> None:
+    """Ask for a whole row."""
+    fetch(rows, row, 0, rows.strides[0])
+
+
 @intrinsic
-def _fetch(typing_context: Any, rows: Any, offset: Any) -> Any:
+def _prefetch(typing_context: Any, rows: Any, offset: Any) -> Any:
     """Ask for the cache line at a byte offset into an array."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

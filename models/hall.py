@@ -72,16 +72,16 @@ class Propagator(NamedTuple):
     """Exact solution of the network over a span at one fan speed, see `propagator`.
 
     Attributes:
-        mass_air_kwh_per_k: Heat that passes from air to mass over the span per kelvin between them at its start.
-        air_loop_kwh_per_k: The same from loop to air.
-        mass_loop_kwh_per_k: The same from loop to mass, by way of the air.
+        to_mass: Weights of the three temperatures before the span in the mass temperature after it; they add up to 1.
+        to_air: The same for the air.
+        to_supply: The same for the supply air.
         air_response: Warming over the span per kW put into the air, K/kW.
         loop_response: Warming over the span per kW put into the loop, K/kW.
     """
 
-    mass_air_kwh_per_k: float
-    air_loop_kwh_per_k: float
-    mass_loop_kwh_per_k: float
+    to_mass: HallState
+    to_air: HallState
+    to_supply: HallState
     air_response: HallState
     loop_response: HallState
 
@@ -207,18 +207,18 @@ def steady_state(hall: Hall, it_kw: float, setpoint_c: float, fan_fraction: floa
 
 
 @njit(**PHYSICS)
-def advanced(hall: Hall, p: Propagator, state: HallState, air_kw: float) -> HallState:
+def weighted(weights: HallState, state: HallState) -> float:
+    """Sum of the three temperatures, each times its weight."""
+    return weights.mass_c * state.mass_c + weights.air_c * state.air_c + weights.supply_c * state.supply_c
+
+
+@njit(**PHYSICS)
+def advanced(p: Propagator, state: HallState, air_kw: float) -> HallState:
     """State after a span in which `air_kw` goes into the air."""
-    air_to_mass_kwh = p.mass_air_kwh_per_k * (state.air_c - state.mass_c)
-    loop_to_air_kwh = p.air_loop_kwh_per_k * (state.supply_c - state.air_c)
-    loop_to_mass_kwh = p.mass_loop_kwh_per_k * (state.supply_c - state.mass_c)
-    mass_k = (air_to_mass_kwh + loop_to_mass_kwh) / hall.mass_capacity_kwh_per_k
-    air_k = (loop_to_air_kwh - air_to_mass_kwh) / hall.air_capacity_kwh_per_k
-    supply_k = -(loop_to_air_kwh + loop_to_mass_kwh) / hall.loop_capacity_kwh_per_k
     return HallState(
-        state.mass_c + mass_k + p.air_response.mass_c * air_kw,
-        state.air_c + air_k + p.air_response.air_c * air_kw,
-        state.supply_c + supply_k + p.air_response.supply_c * air_kw,
+        p.air_response.mass_c * air_kw + weighted(p.to_mass, state),
+        p.air_response.air_c * air_kw + weighted(p.to_air, state),
+        p.air_response.supply_c * air_kw + weighted(p.to_supply, state),
     )
 
 
@@ -262,4 +262,10 @@ def propagator(hall: Hall, fan_fraction: float, span_h: float) -> Propagator:
     loop_response = HallState(
         in_mass_loop / (mass * loop), in_air_loop / (air * loop), (span_h - (in_mass_loop + in_air_loop) / loop) / loop
     )
-    return Propagator(mass_air, air_loop, mass_loop, air_response, loop_response)
+    return Propagator(
+        HallState(1.0 - (mass_air + mass_loop) / mass, mass_air / mass, mass_loop / mass),
+        HallState(mass_air / air, 1.0 - (mass_air + air_loop) / air, air_loop / air),
+        HallState(mass_loop / loop, air_loop / loop, 1.0 - (mass_loop + air_loop) / loop),
+        air_response,
+        loop_response,
+    )

@@ -53,21 +53,19 @@ class Clearing(NamedTuple):
 @njit(cache=True)
 def _merit_order(price: Floats, quantity: Floats, direction: float, order: Integers) -> int:
     """Write the usable orders' indices, best first (direction 1 rising, -1 falling); return how many there are."""
-    keys = np.empty(price.size)
-    n = 0
+    n, few = 0, price.size <= INSERTION_SORT_UP_TO
     for i in range(price.size):
         key = direction * price[i]
         if not (0.0 < quantity[i] < np.inf and key == key):  # NaN asks for nothing
             continue
         k = n
-        if price.size <= INSERTION_SORT_UP_TO:
-            while k > 0 and keys[k - 1] > key:
-                keys[k], order[k] = keys[k - 1], order[k - 1]
-                k -= 1
-        keys[k], order[k] = key, i
+        while few and k > 0 and direction * price[order[k - 1]] > key:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = i
         n += 1
-    if price.size > INSERTION_SORT_UP_TO:
-        order[:n] = order[:n][np.argsort(keys[:n], kind="mergesort")]
+    if not few:
+        order[:n] = order[:n][np.argsort(direction * price[order[:n]], kind="mergesort")]
     return n
 
 

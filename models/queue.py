@@ -2,7 +2,7 @@
 
 Order of a period t: `begin_period` (jobs arrive, due jobs start), then the decision (`release` by power or
 `start_slots` by choice), then `end_period` (power is drawn, lateness is charged). Running jobs are never stopped and
-draw `power_kw` to their end, so the power promised to the coming periods is known: a ring of one number per period.
+draw `power_kw` to their end, so the power promised to the coming periods is known: one number per period.
 
 Waiting jobs are kept in one order: earliest due period, then higher priority, then earlier row of the table. A job is
 due when it must start now to meet both its latest start and its deadline. The first `visible_slots` are the slots an
@@ -27,7 +27,8 @@ Record = Any  # one element of a structured array: numpy.void here, a pointer in
 
 MAX_ROOM: Final = 512
 LONGEST_PERIODS: Final = 96
-RING: Final = 128  # periods; a power of two, so that a place is found without a division
+ROUND: Final = 128  # periods; a power of two, so that a place is found without a division
+WIDE: Final = 8  # periods promised at once, without a branch; the longest run is a multiple of it
 WAITING: Final = np.dtype([("order", np.int64), ("power_kw", np.float64)], align=True)
 STARTED: Final = 0.0  # as the power of a job in the order: it has started and leaves
 LANE: Final = np.dtype(
@@ -38,7 +39,7 @@ LANE: Final = np.dtype(
         ("n_started", np.int64),
         ("waiting_kw", np.float64),  # power of the jobs in `waiting`
         ("waiting_kwh", np.float64),  # their work
-        ("running_kw", np.float64, RING),  # power promised in period t, at t % RING
+        ("running_kw", np.float64, ROUND + LONGEST_PERIODS),  # promised in period t + k, at t % ROUND + k; 0 elsewhere
         ("waiting", WAITING, MAX_ROOM),  # in order, the first at `n_waiting` - 1; past it meaningless
     ],
     align=True,
@@ -72,6 +73,7 @@ class QueueRules(NamedTuple):
             order first. While the first due job does not fit, nothing behind it may start, so that it soon does.
         room: Waiting jobs kept in order; later ones join in order of arrival when room appears.
         period_h: Length of a period.
+        least_kw: No job draws less, so that a search for one that fits can end early; 0 is always right.
     """
 
     capacity_kw: float
@@ -79,6 +81,7 @@ class QueueRules(NamedTuple):
     force_due: bool = True
     room: int = MAX_ROOM
     period_h: float = 0.5
+    least_kw: float = 0.0
 
 
 def new_queues(rules: QueueRules, jobs: JobTable, n_lanes: int) -> NDArray[np.void]:
@@ -86,7 +89,7 @@ def new_queues(rules: QueueRules, jobs: JobTable, n_lanes: int) -> NDArray[np.vo
 
     Raises:
         ValueError: A rule is outside its range, or a job can never run: its power is above the capacity or not a number
-            above 0, or its run time is not 1 to `LONGEST_PERIODS`.
+            above 0, or its run time is not 1 to `LONGEST_PERIODS`; or a job draws less than the rules say.
     """
     if n_lanes < 1 or not 1 <= rules.visible_slots <= rules.room <= MAX_ROOM:
         raise ValueError(
@@ -105,8 +108,15 @@ def new_queues(rules: QueueRules, jobs: JobTable, n_lanes: int) -> NDArray[np.vo
         raise ValueError(
             f"the job in row {j} runs for {duration[j]} periods; 1 to {LONGEST_PERIODS} is allowed: split the job"
         )
+    for j in np.flatnonzero(power_kw < rules.least_kw)[:1]:
+        raise ValueError(f"the job in row {j} draws {power_kw[j]} kW; at least {rules.least_kw} (least_kw) is allowed")
     job_order.check(jobs.rows)
     return np.zeros(n_lanes, LANE)
+
+
+def least_kw(jobs: JobTable) -> float:
+    """Lowest power of a job of the table, 0 if it is empty: see `QueueRules`."""
+    return float(jobs.rows["power_kw"].min()) if len(jobs.rows) else 0.0
 
 
 @njit(**KERNEL)
@@ -120,9 +130,15 @@ def reset(jobs: JobTable, lane: Record, t: int) -> None:
 
 
 @njit(**KERNEL)
+def place(t: int) -> int:
+    """Where the power promised in period t stands while t is the current period; later periods stand behind it."""
+    return t & (ROUND - 1)
+
+
+@njit(**KERNEL)
 def running_kw(lane: Record, t: int) -> float:
     """Total power of the jobs running in period t."""
-    return lane["running_kw"][t & (RING - 1)]
+    return lane["running_kw"][place(t)]
 
 
 @njit(**KERNEL)
@@ -189,11 +205,13 @@ def release(rules: QueueRules, lane: Record, t: int, limit_kw: float, budget_kw:
         return 0.0
     room_kw = min(headroom_kw(rules, lane, t, limit_kw), wanted_kw)
     started_kw, lowest = 0.0, lane["n_waiting"]
-    for place in range(lane["n_waiting"] - 1, -1, -1):
-        job = lane["waiting"][place]
+    for at in range(lane["n_waiting"] - 1, -1, -1):
+        if room_kw - started_kw < rules.least_kw:
+            break
+        job = lane["waiting"][at]
         if job["power_kw"] <= room_kw - started_kw:
             started_kw += _start(rules, lane, t, job)
-            lowest = place
+            lowest = at
     _close_gaps(lane, lowest)
     return started_kw
 
@@ -230,16 +248,20 @@ def end_period(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple
         Total power of the jobs that ran, kW; and the lateness, GBP (a cost, 0 or more).
     """
     sla_gbp = 0.0
-    for place in range(lane["n_waiting"] - 1, -1, -1):
-        order = lane["waiting"][place]["order"]
+    for at in range(lane["n_waiting"] - 1, -1, -1):
+        order = lane["waiting"][at]["order"]
         if job_order.due_period(order) > t:
             break
         job = jobs.rows[job_order.row(order)]
         if job["deadline_period"] - job["duration_periods"] <= t:
             sla_gbp += job["sla_penalty_gbp_per_h"] * rules.period_h
-    now = t & (RING - 1)
-    drawn_kw = lane["running_kw"][now]
-    lane["running_kw"][now] = 0.0
+    now, promised_kw = place(t), lane["running_kw"]
+    drawn_kw = promised_kw[now]
+    promised_kw[now] = 0.0
+    if now == ROUND - 1:
+        for ahead in range(LONGEST_PERIODS):
+            promised_kw[ahead] = promised_kw[ROUND + ahead]
+            promised_kw[ROUND + ahead] = 0.0
     return drawn_kw, sla_gbp
 
 
@@ -265,11 +287,11 @@ def _admit(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> float:
         job = jobs.rows[row]
         power_kw, run_periods = job["power_kw"], job["duration_periods"]
         order = job_order.order(job["due_period"], job["priority"], row, run_periods)
-        place = n_waiting
-        while place > 0 and waiting[place - 1]["order"] < order:
-            waiting[place] = waiting[place - 1]
-            place -= 1
-        waiting[place]["order"], waiting[place]["power_kw"] = order, power_kw
+        at = n_waiting
+        while at > 0 and waiting[at - 1]["order"] < order:
+            waiting[at] = waiting[at - 1]
+            at -= 1
+        waiting[at]["order"], waiting[at]["power_kw"] = order, power_kw
         n_waiting += 1
         waiting_kw += power_kw
         waiting_kwh += energy_kwh(rules, power_kw, run_periods)
@@ -284,8 +306,10 @@ def _admit(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> float:
 def _start(rules: QueueRules, lane: Record, t: int, job: Record) -> float:
     """Promise a waiting job its power from period t to its end; returns that power, kW. The caller closes the gap."""
     power_kw, run_periods = job["power_kw"], job_order.run_periods(job["order"])
-    for period in range(t, t + run_periods):
-        lane["running_kw"][period & (RING - 1)] += power_kw
+    now = place(t)
+    for first in range(0, run_periods, WIDE):
+        for ahead in range(first, first + WIDE):
+            lane["running_kw"][now + ahead] += power_kw if ahead < run_periods else 0.0
     lane["n_started"] += 1
     lane["waiting_kw"] -= power_kw
     lane["waiting_kwh"] -= energy_kwh(rules, power_kw, run_periods)
@@ -297,11 +321,10 @@ def _start(rules: QueueRules, lane: Record, t: int, job: Record) -> float:
 def _close_gaps(lane: Record, lowest: int) -> None:
     """Remove from the order the jobs that have started; none of them is below place `lowest`."""
     kept = lowest
-    for place in range(lowest, lane["n_waiting"]):
-        job = lane["waiting"][place]
-        if job["power_kw"] != STARTED:
-            lane["waiting"][kept] = job
-            kept += 1
+    for at in range(lowest, lane["n_waiting"]):
+        job = lane["waiting"][at]
+        lane["waiting"][kept] = job
+        kept += job["power_kw"] != STARTED
     _leave(lane, kept)
 
 

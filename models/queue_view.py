@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from models import job_order
 from models.compiling import KERNEL
-from models.queue import RING, JobTable, QueueRules, Record, arrived, energy_kwh
+from models.queue import JobTable, QueueRules, Record, arrived, energy_kwh, place
 
 
 def in_order(lane: Record) -> NDArray[np.void]:
@@ -39,26 +39,16 @@ def overflow(rules: QueueRules, jobs: JobTable, lane: Record, t: int) -> tuple[i
     return number, kwh
 
 
-@njit(**KERNEL)
-def write_committed_kw(lane: Record, t: int, edges: tuple[int, ...], out: NDArray[np.float32], at: int) -> int:
-    """Write the mean power promised to running jobs between each two edges, in periods ahead.
+@njit(**KERNEL, fastmath={"reassoc"})
+def mean_committed_kw(lane: Record, t: int, first: int, stop: int) -> float:
+    """Mean power promised to running jobs from `first` to before `stop` periods ahead, at most `LONGEST_PERIODS`.
 
-    Args:
-        lane: The lane.
-        t: The period now.
-        edges: Ascending from 0, at most `LONGEST_PERIODS`.
-        out: Written from place `at` on.
-        at: First place written.
-
-    Returns:
-        The place behind the last one written.
+    With numbers known to the compiler, as those of a global tuple, it is a few additions of vectors.
     """
-    for k in range(len(edges) - 1):
-        kw = 0.0
-        for period in range(t + edges[k], t + edges[k + 1]):
-            kw += lane["running_kw"][period & (RING - 1)]
-        out[at + k] = kw / (edges[k + 1] - edges[k])
-    return at + len(edges) - 1
+    now, kw = place(t), 0.0
+    for ahead in range(first, stop):
+        kw += lane["running_kw"][now + ahead]
+    return kw / (stop - first)
 
 
 @njit(**KERNEL)

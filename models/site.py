@@ -41,9 +41,6 @@ NONE, EXPECTED_LOAD, PLANNED = range(3)  # day-ahead positions
 
 LANE: Final = np.dtype(
     [
-        ("queue", queue.LANE),
-        ("baseline", baseline.LANE),
-        ("metered_kw", np.float32, 2 * PERIODS_PER_DAY),  # the last two days, at t % 96, if the position is planned
         ("period", np.int64),  # row of the history that is decided next
         ("stop", np.int64),  # row at which the episode ends
         ("energy_kwh", np.float64),
@@ -64,6 +61,9 @@ LANE: Final = np.dtype(
         ("excess_c_h", np.float64),
         ("delivered_kw", np.float64),
         ("called_kw", np.float64),
+        ("queue", queue.LANE),
+        ("baseline", baseline.LANE),
+        ("metered_kw", np.float32, 2 * PERIODS_PER_DAY),  # the last two days, at t % 96, if the position is planned
     ],
     align=True,
 )
@@ -117,6 +117,7 @@ class Outside(NamedTuple):
         tenant_divisible: Whether a part will do.
         jobs: Arrivals; see `models.queue.JobTable`.
         room: Where an auction of capacity writes.
+        book: Where one of flexibility writes: offers, their prices, what they sell, what is bought, (4, rivals + 1).
     """
 
     series: np.ndarray
@@ -127,6 +128,7 @@ class Outside(NamedTuple):
     tenant_divisible: np.ndarray
     jobs: Any
     room: Room
+    book: np.ndarray
 
 
 SERIES: Final = (

@@ -13,6 +13,7 @@ from models import baseline, chiller, cooling, hall, market, queue, vcg
 from models import battery as battery_model
 from models import cluster as cluster_model
 from models.compiling import KERNEL, RARE
+from models.cooling import Setting
 from models.hall import HallState
 from models.queue import JobTable
 from models.settlement import adders_gbp, energy_gbp
@@ -117,10 +118,12 @@ def step(
     """
     gbp[:] = 0.0
     t = lane["period"]
+    # Set up before it is needed: long chains of operations that run beside the searches of auction and queue.
+    setting = cooling.setting(site.hall, action[SETPOINT], action[FAN], PERIOD_H)
     if t % BLOCK_PERIODS == 0:
         gbp[AUCTION] = _sell_capacity(site, outside, lane, action[CAPACITY])
     gbp[SLA] = _run_jobs(site, outside.jobs, limit_kw, lane, action[RELEASE])
-    gbp[THERMAL] = _cool(site, outside.series[t, WET_BULB], lane, action[SETPOINT], action[FAN])
+    gbp[THERMAL] = _cool(site, setting, outside.series[t, WET_BULB], lane)
     _move_battery(site, lane, action[POWER])
     _settle(site, outside.series[t], mode, expected_kw, lane, gbp)
     _deliver(site, lane, gbp)
@@ -168,12 +171,10 @@ def _run_jobs(site: Site, jobs: JobTable, cluster_limit_kw: float, lane: Record,
 
 
 @njit(**KERNEL)
-def _cool(site: Site, wet_bulb_c: float, lane: Record, setpoint_c: float, fan_fraction: float) -> float:
+def _cool(site: Site, setting: Setting, wet_bulb_c: float, lane: Record) -> float:
     """Run the hall; returns the price of degree-hours above the limits, GBP (0 or less)."""
     state = HallState(lane["mass_c"], lane["air_c"], lane["supply_c"])
-    state, flows = cooling.step(
-        site.hall, site.chiller, state, lane["it_kw"], wet_bulb_c, setpoint_c, fan_fraction, PERIOD_H
-    )
+    state, flows = cooling.run(site.hall, site.chiller, setting, state, lane["it_kw"], wet_bulb_c)
     lane["mass_c"], lane["air_c"], lane["supply_c"] = state.mass_c, state.air_c, state.supply_c
     lane["cooling_kw"], lane["inlet_c"] = flows.cooling_kw, flows.inlet_c
     lane["excess_c_h"] = flows.recommended_excess_c_h
@@ -238,11 +239,12 @@ def _offer(site: Site, outside: Outside, lane: Record, share: float, price_gbp_p
 def _cleared(outside: Outside, t: int, offered_kw: float, price_gbp_per_mwh: float) -> tuple[float, float]:
     """What the buyer of flexibility takes of an offer, kW, and the one price of all offers it takes."""
     rivals = outside.rival_kw.shape[1]
-    offer_kw, offer_gbp, sold_kw = np.empty(rivals + 1), np.empty(rivals + 1), np.empty(rivals + 1)
-    offer_kw[:rivals], offer_gbp[:rivals] = outside.rival_kw[t], outside.rival_gbp_per_mwh[t]
+    offer_kw, offer_gbp, sold_kw, bought_kw = outside.book
+    for k in range(rivals):
+        offer_kw[k], offer_gbp[k] = outside.rival_kw[t, k], outside.rival_gbp_per_mwh[t, k]
     offer_kw[rivals], offer_gbp[rivals] = offered_kw, price_gbp_per_mwh  # a NaN price asks for nothing
     cap, wanted_kw = outside.series[t, CAP : CAP + 1], outside.series[t, WANTED : WANTED + 1]
-    price, _ = market.clear(offer_gbp, offer_kw, cap, wanted_kw, sold_kw, np.empty(1))
+    price, _ = market.clear(offer_gbp, offer_kw, cap, wanted_kw, sold_kw, bought_kw[:1])
     return float(sold_kw[rivals]), price
 
 

@@ -61,6 +61,7 @@ RULES = st.builds(
     st.booleans(),
     st.sampled_from([6, 9, 64]),
     st.just(0.5),
+    st.sampled_from([0.0, 1.0]),  # of jobs that draw 1 kW or more
 )
 KW = st.integers(0, 160).map(float) | st.sampled_from([math.nan, math.inf, -1.0])
 DECISIONS = st.lists(KW | st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=12)

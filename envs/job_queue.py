@@ -19,15 +19,15 @@ from envs.outlook import CARBON_FIELDS
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import cluster as cluster_model
-from models import queue, queue_view
+from models import queue, queue_fetch, queue_view
 from models.cluster import Cluster
 from models.compiling import KERNEL, LOOP
+from models.fetch import fetch
 from models.queue import QueueRules
 from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_position_kw, energy_gbp
 
 LANE: Final = np.dtype(
     [
-        ("queue", queue.LANE),
         ("period", np.int64),  # row of the history that is decided next; its jobs have arrived, its due jobs run
         ("stop", np.int64),  # row at which the episode ends
         ("waiting_jobs", np.int64),  # all that have arrived and wait
@@ -36,9 +36,12 @@ LANE: Final = np.dtype(
         ("overflow_kwh", np.float64),
         ("job_kw", np.float64),  # power of the jobs that ran in the last period
         ("grid_kw", np.float64),  # grid power of the last period
+        ("queue", queue.LANE),
     ],
     align=True,
 )
+QUEUE_BYTE: Final = queue_fetch.byte_of(LANE, "queue")
+FRONT_BYTES: Final = QUEUE_BYTE + queue_fetch.RUNNING_BYTE
 TERMS: Final = ("day_ahead", "imbalance", "network", "carbon", "sla", "end_value")
 WARM_UP_PERIODS: Final = PERIODS_PER_DAY  # no generated or replayed job runs for longer
 
@@ -226,6 +229,9 @@ def _step_lanes(
     for i in range(lanes.size):
         lane = lanes[i]
         t, waiting = lane["period"], lane["queue"]
+        fetch(lanes, i + 2, 0, FRONT_BYTES)
+        queue_fetch.fetch_queue(lanes, min(i + 1, lanes.size - 1), QUEUE_BYTE, jobs)
+        job_queue_view.fetch_shown(shown, t + 1)
         queue.start_slots(rules, waiting, t, limit_kw, actions[i])
         job_kw, late_gbp = queue.end_period(rules, jobs, waiting, t)
         grid_kw = cluster_model.it_power_kw(cluster, cluster_model.busy_gpus(cluster, job_kw), 1.0)

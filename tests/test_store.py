@@ -7,8 +7,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-import dispatch.orders  # noqa: F401  every table registers where it is used
-import server.beckn.inbox  # noqa: F401
+import dispatch.decisions
+import dispatch.orders
+import dispatch.readings  # noqa: F401
+import server.beckn.inbox  # noqa: F401  every table registers where it is used
 from dispatch.audit import Audit, audit_table
 from dispatch.store import TABLES, Store
 

@@ -75,7 +75,7 @@ def faults(path: str, body: Any, response: bool = False) -> list[str]:
 class Bap:
     """A buyer with a server of its own for callbacks."""
 
-    def __init__(self, behave=lambda count: 200) -> None:
+    def __init__(self, behave=lambda count: 200, port=0) -> None:
         self.callbacks: list[tuple[str, dict[str, str], bytes]] = []
         self.key = Ed25519PrivateKey.generate()
         self._news = threading.Condition()
@@ -104,7 +104,7 @@ class Bap:
             def log_message(self, *args):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

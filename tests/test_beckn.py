@@ -210,10 +210,11 @@ def test_a_wrong_context_is_not_acknowledged(context, bpp, bap):
         b"[" * 100_000,
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
         b'{"a": "' + b"x" * 300_000 + b'"}',
+        b'{"a": "' + b"x" * 10_000_000 + b'"}',
         b'{"context": {}}',
         b"1" * 5000,
     ],
-    ids=range(11),
+    ids=range(12),
 )
 @pytest.mark.parametrize("verb", ["search", "confirm"])
 def test_no_body_gets_anything_but_an_acknowledgement_that_is_none(verb, raw, bpp, bap):

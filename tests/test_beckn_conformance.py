@@ -43,7 +43,8 @@ CHECKS = {
     "B14": ["test_beckn_conformance.test_b14_a_cancellation_returns_the_power_once_and_comes_too_late_at_gate_closure"],
     "B15": ["test_beckn_story.test_the_whole_story_from_search_to_the_paid_statement"],
     "B16": ["test_beckn.test_a_buyer_that_fails_or_redirects_is_called_again_with_the_same_bytes",
-            "test_beckn_conformance.test_b16_a_buyer_that_is_slow_or_never_ends_keeps_no_other_waiting"],
+            "test_beckn_conformance.test_b16_a_buyer_that_is_slow_or_never_ends_keeps_no_other_waiting",
+            "test_beckn_conformance.test_b16_a_buyer_that_is_down_is_called_again_once_it_is_back"],
     "B17": ["test_beckn.test_callbacks_never_go_inside", "test_beckn.test_callbacks_go_to_the_buyers_own_host_only",
             "test_beckn_conformance.test_b17_a_callback_address_inside_is_acknowledged_but_never_called"],
     "B18": ["test_beckn.test_a_message_that_is_not_signed_by_its_sender_is_not_taken", "test_beckn_signing"],
@@ -215,6 +216,23 @@ def test_b16_a_buyer_that_is_slow_or_never_ends_keeps_no_other_waiting(store, ba
     bpp.close()
     slow.close()
     endless.close()
+
+
+def test_b16_a_buyer_that_is_down_is_called_again_once_it_is_back(store, bap):
+    back = Bap()
+    address = back.port
+    back.close()
+    bpp = Running(store, bap, allowed=frozenset({f"127.0.0.1:{bap.port}", f"127.0.0.1:{address}"}))
+    gone = bap.message("search", {"intent": {}}, bap_uri=f"http://127.0.0.1:{address}")
+    assert bap.post(bpp.client, gone).status_code == 200
+    ask(bpp, bap, "search", {"intent": {}})  # nobody else waits for it
+    back = Bap(port=address)
+    (callback,) = back.wait(1)
+    assert callback["context"]["message_id"] == gone["context"]["message_id"]
+    problems = [json.loads(entry.body)["problem"] for entry in bpp.audit.entries("beckn_called_back")]
+    assert any("ConnectError" in (problem or "") for problem in problems)
+    bpp.close()
+    back.close()
 
 
 def test_b17_a_callback_address_inside_is_acknowledged_but_never_called(store, bap):

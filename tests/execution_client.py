@@ -70,6 +70,11 @@ def run(market_url: str, database_url: str, said: Connection) -> None:
 
     execution = Execution(store, desk.audit, Http(market_url), start_of, propose, lambda: desk.risk.killed, desk.now)
     execution.reconcile()
+    last = now
+    for minutes in (1, 2, 3):  # what was cut off while it was sent is due again by then, and its step not over
+        now = last + timedelta(minutes=minutes)
+        execution.send()
+    now = last
     said.send("ready")
     while True:
         now += HALF

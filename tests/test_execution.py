@@ -174,7 +174,9 @@ def check_nothing_lost_or_doubled(book, store, committed):
     journal = execution.orders.newest(100_000)
     names = [order_id(datetime.fromisoformat(text)) for text in committed]
     assert set(names) <= {order.client_order_id for order in journal}, "what was committed is in the journal"
-    assert {order.state for order in journal} == {State.ACCEPTED}
+    assert {order.state for order in journal} == {State.ACCEPTED}, [
+        (o.client_order_id, o.state, o.attempts, o.answer) for o in journal if o.state is not State.ACCEPTED
+    ]
     assert sorted(book.deliveries) == sorted(order.client_order_id for order in journal)
     rows = list(decisions.since(store, datetime(2024, 1, 1, tzinfo=UTC)))
     assert {order_id(row.start): row.power_kw for row in rows} == {

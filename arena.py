@@ -67,6 +67,8 @@ class Arena:
     def tasks(self, cases: list[Case], learnt: list[Learnt], names: Collection[str] | None = None) -> list[Task]:
         """Every policy in every case; policies whose seed changes nothing once, the others with every seed.
 
+        Those that the environment calls slow are played if the configuration says `slow`.
+
         Args:
             cases: Where.
             learnt: Learnt policies.
@@ -75,6 +77,7 @@ class Arena:
         played = [
             (name, seed, None)
             for name, partial in self._cfg.env.policies.items()
+            if self._cfg.slow or name not in self._cfg.env.get("slow", [])
             for seed in (self._cfg.seeds if stochastic(partial) else self._cfg.seeds[:1])
         ] + [(one.name, one.seed, one.network) for one in learnt]
         return [Task(case, *one) for case in cases for one in played if names is None or one[0] in names]

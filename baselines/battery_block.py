@@ -19,7 +19,7 @@ class BatteryBlock:
         energy_kwh: Stored at the end of each step, shape (horizon,).
         wear_gbp: Ageing cost.
         cost_gbp: Wear, less the worth of what is in store at the end.
-        constraints: Limits of power and energy.
+        constraints: How energy follows from power, and what is left of the first step.
     """
 
     def __init__(self, battery: Battery, horizon: int) -> None:
@@ -27,10 +27,13 @@ class BatteryBlock:
         self._low_kwh = battery.min_fraction * battery.capacity_kwh
         self._high_kwh = battery.max_fraction * battery.capacity_kwh
         self._start_kwh = cp.Parameter()
-        self._hours = cp.Parameter(horizon, nonneg=True)  # of each step; only in bounds, which keeps the program DPP
+        self._first_h = cp.Parameter(nonneg=True)  # left of the first step; alone on its side, the program stays DPP
         self._end_value = cp.Parameter(nonneg=True)  # GBP per stored kWh
-        self.charged_kwh, discharged_kwh = cp.Variable(horizon), cp.Variable(horizon)
-        self.energy_kwh = cp.Variable(horizon)  # a variable and not a sum: the program stays sparse
+        # Limits stand as bounds of variables, which costs a solver less than rows; a bound cannot be a parameter.
+        self.charged_kwh = cp.Variable(horizon, bounds=[0.0, PERIOD_H * battery.max_charge_kw])
+        discharged_kwh = cp.Variable(horizon, bounds=[0.0, PERIOD_H * battery.max_discharge_kw])
+        # A variable and not a sum: the program stays sparse.
+        self.energy_kwh = cp.Variable(horizon, bounds=[self._low_kwh, self._high_kwh])
         stored_kwh = battery.charge_efficiency * self.charged_kwh - discharged_kwh / battery.discharge_efficiency
         self.bought_kwh = self.charged_kwh - discharged_kwh
         self.wear_gbp = battery.wear_gbp_per_kwh * cp.sum(self.charged_kwh + discharged_kwh)
@@ -38,18 +41,16 @@ class BatteryBlock:
         self.constraints = [
             self.energy_kwh[0] == self._start_kwh + stored_kwh[0],
             self.energy_kwh[1:] == self.energy_kwh[:-1] + stored_kwh[1:],
-            self.charged_kwh >= 0.0,
-            self.charged_kwh <= battery.max_charge_kw * self._hours,
-            discharged_kwh >= 0.0,
-            discharged_kwh <= battery.max_discharge_kw * self._hours,
-            self.energy_kwh >= self._low_kwh,
-            self.energy_kwh <= self._high_kwh,
+            self.charged_kwh[0] <= battery.max_charge_kw * self._first_h,
+            discharged_kwh[0] <= battery.max_discharge_kw * self._first_h,
         ]
 
     @property
     def power_kw(self) -> np.ndarray:
         """Grid power of the plan found, charging positive, shape (horizon,)."""
-        return self.bought_kwh.value / self._hours.value
+        power_kw = self.bought_kwh.value / PERIOD_H
+        power_kw[0] *= PERIOD_H / self._first_h.value
+        return power_kw
 
     def feed(self, energy_kwh: float, end_value_gbp_per_mwh: float, first_h: float = PERIOD_H) -> bool:
         """Set where the plan starts and what it is worth to end with.
@@ -64,8 +65,6 @@ class BatteryBlock:
             solver needs an interior, exactly on the edge it still has one, beyond it there is none.
         """
         held_kwh = float(np.clip(energy_kwh, self._low_kwh, self._high_kwh))
-        hours = np.full(self._hours.size, PERIOD_H)
-        hours[0] = first_h
-        self._start_kwh.value, self._hours.value = held_kwh, hours
+        self._start_kwh.value, self._first_h.value = held_kwh, first_h
         self._end_value.value = max(end_value_gbp_per_mwh, 0.0) / 1000.0
         return abs(held_kwh - energy_kwh) < 1e-3

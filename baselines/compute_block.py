@@ -81,6 +81,7 @@ class ComputeBlock:
         beyond_kw: Promised beyond the capacity, shape (horizon,).
         late_kw: Due jobs that still wait at the end of a period, shape (horizon,).
         cost_gbp: Lateness, waiting, crowding, and the energy of work that is left at the end.
+        queue_left_gbp: Lateness of the queue left at the end, quadratic.
         constraints: Flow and capacity.
     """
 
@@ -141,8 +142,9 @@ class ComputeBlock:
             + PERIOD_H * crowding_gbp_per_kwh / len(QUANTILES) * cp.sum(crowded_kw)
             + PERIOD_H * BEYOND_GBP_PER_KWH * cp.sum(self.beyond_kw)
             + self._end_price * self.added_fraction * left_kwh
-            + 0.5 * late_gbp_per_kwh * queue_h_per_kw * cp.square(waiting_kw[-1] + self.late_kw[-1])
         )
+        left_kw = waiting_kw[-1] + self.late_kw[-1]
+        self.queue_left_gbp = 0.5 * late_gbp_per_kwh * queue_h_per_kw * cp.square(left_kw)
         total_kw = self.running_kw + tenant_kw
         self.constraints = [
             due_start_kw >= 0.0,

@@ -54,7 +54,7 @@ class CoolingMpcPolicy:
         self._system, self._jobs = system, expected_jobs(cluster_model.job_capacity_kw(system.cluster), load_fraction)
         self._it_kw, self._price = cp.Parameter(n), cp.Parameter(n)  # kW, GBP per kWh
         self._thermal = ThermalBlock(system.hall, system.chiller, system.inlet_penalty, self._it_kw, n, inlet_margin_k)
-        cost_gbp = PERIOD_H * self._price @ self._thermal.cooling_kw + self._thermal.cost_gbp
+        cost_gbp = PERIOD_H * self._price @ self._thermal.cooling_kw + self._thermal.cost_gbp + self._thermal.moves_gbp
         self._program = Program(cost_gbp, self._thermal.constraints, solvers)
         fields = system.observation_fields
         self._at = {name: position(fields, name) for name in NAMES}

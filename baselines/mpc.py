@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from baselines.battery_block import BatteryBlock
 from baselines.program import SOLVERS, Program
 from baselines.scenario_planner import ScenarioPlanner
+from baselines.stand_in import StandIn
 from data.schema import PERIOD_H
 from envs.battery import QUARTER_PAST
 from envs.fields import Field, FloatArray, position, positions
@@ -38,7 +39,7 @@ class BatteryPlanner:
     Attributes:
         solved: Whether a solver found the last plan.
         relaxed_plans: Plans so far that began outside the band of energy, and were made from its nearest edge.
-        failed_plans: Plans so far that no solver found.
+        failed_plans: Plans so far that no solver found; the last one, a period later, stood in.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class BatteryPlanner:
         """
         self.battery, self.horizon, self.solved = battery, horizon, False
         self.relaxed_plans = self.failed_plans = 0
+        self._stand_in = StandIn(horizon)
         self._block = BatteryBlock(battery, horizon)
         self._price = cp.Parameter(horizon)  # GBP/kWh
         network_gbp = adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._block.charged_kwh)
@@ -76,8 +78,8 @@ class BatteryPlanner:
             first_h: What is left of the first half-hour.
 
         Returns:
-            Grid power in kW, charging positive, shape (horizon,). All zeros, and a logged reason, if no solver
-            finds a plan: a caller always gets something safe to do.
+            Grid power in kW, charging positive, shape (horizon,). If no solver finds a plan the reason is logged, and
+            the last plan found is gone on with: a caller always gets something to do.
 
         Raises:
             ValueError: An input is not finite.
@@ -90,8 +92,16 @@ class BatteryPlanner:
         self.relaxed_plans += int(not self._block.feed(energy_kwh, end_value_gbp_per_mwh, first_h))
         self._price.value = price_gbp_per_mwh / 1000.0
         self.solved = self._program.solve()
-        self.failed_plans += int(not self.solved)
-        return self._block.power_kw if self.solved else np.zeros(self.horizon)
+        if not self.solved:
+            self.failed_plans += 1
+            return self._stand_in.plan_kw(first_h == PERIOD_H)
+        self._stand_in.keep(self._block.power_kw)
+        return self._block.power_kw
+
+    def forget(self) -> None:
+        """Begin a new episode: nothing is counted, and there is no last plan."""
+        self.relaxed_plans = self.failed_plans = 0
+        self._stand_in.forget()
 
 
 class MpcPolicy:
@@ -120,8 +130,8 @@ class MpcPolicy:
         return cls(env.system.battery, env.system.adders, env.system.observation_fields, solvers)
 
     def reset(self, seed: int) -> None:
-        """Count anew."""
-        self.planner.relaxed_plans = self.planner.failed_plans = 0
+        """Forget the last episode."""
+        self.planner.forget()
 
     def counts(self) -> dict[str, int]:
         """Plans that began outside the band of energy, and plans that no solver found."""
@@ -150,7 +160,7 @@ class MPCController:
 
     Attributes:
         battery: What is planned for; `update_constraints` changes it.
-        failed_plans: Calls for which no solver found a plan and the battery was to rest.
+        failed_plans: Calls for which no solver found a plan; the last one, a period later, stood in.
     """
 
     def __init__(
@@ -164,6 +174,7 @@ class MPCController:
         self.battery, self._adders = battery_model.checked(battery or Battery()), adders or Adders()
         self._solvers, self.failed_plans = tuple(solvers), 0
         self._planners: dict[int, ScenarioPlanner] = {}
+        self._stand_in = StandIn()
 
     def optimize_horizon(self, forecast: pd.DataFrame, current_state: dict[str, float]) -> dict[str, Any]:
         """The cheapest plan for the next 24 hours.
@@ -180,7 +191,8 @@ class MPCController:
             `power_kw`: grid power of every half-hour, charging positive, list of 48; the first is to be done, the later
             ones are means over the paths. `charge_fraction`: at the end of each. `expected_cost_gbp`: energy, network
             and wear, less the worth of what is left. `wear_gbp`: its part of that. `paths`: how many were planned for.
-            `solved`: False if no solver found a plan, and the battery is to rest.
+            `solved`: False if no solver found a plan: what is given is the last plan found, a period later and as far
+            as the battery can do it, or rest.
 
         Raises:
             ValueError: A column or key is missing or unknown, too few rows, or a number that is not finite.
@@ -197,8 +209,9 @@ class MPCController:
         solved = found is not None
         if found is None:
             self.failed_plans += 1
-            rest = np.zeros((weight.size, FORECAST_PERIODS))
-            found = rest, rest + energy_kwh, np.zeros(weight.size)
+            found = _carried_out(b, energy_kwh, self._stand_in.plan_kw(), weight.size)
+        else:
+            self._stand_in.keep(weight @ found[0])
         power_kw, stored_kwh, wear_gbp = found
         bought_kwh = PERIOD_H * power_kw
         network_gbp = self._adders.network_gbp_per_mwh / 1000.0 * np.maximum(bought_kwh, 0.0).sum(axis=1)
@@ -224,6 +237,16 @@ class MPCController:
             raise ValueError(f"unknown constraints {sorted(unknown)}; allowed are {list(Battery._fields)}")
         self.battery = battery_model.checked(self.battery._replace(**new_constraints))
         self._planners.clear()
+
+
+def _carried_out(b: Battery, energy_kwh: float, asked_kw: Floats, paths: int) -> tuple[Floats, Floats, Floats]:
+    """Powers as far as a battery can do them, energy in store and wear, the same on every path."""
+    power_kw, stored_kwh = np.empty(asked_kw.size), np.empty(asked_kw.size)
+    for t, asked in enumerate(asked_kw):
+        energy_kwh, power_kw[t] = battery_model.step(b, energy_kwh, asked, PERIOD_H)
+        stored_kwh[t] = energy_kwh
+    wear_gbp = b.wear_gbp_per_kwh * PERIOD_H * float(np.abs(power_kw).sum())
+    return np.tile(power_kw, (paths, 1)), np.tile(stored_kwh, (paths, 1)), np.full(paths, wear_gbp)
 
 
 def _paths(forecast: pd.DataFrame) -> tuple[Floats, Floats]:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from baselines.price_chain import PriceChain
 from baselines.price_fan import PriceFan
 from baselines.program import SOLVERS
-from baselines.scenario_planner import Risk, ScenarioPlanner
+from baselines.scenario_planner import ScenarioPlanner
+from baselines.stand_in import StandIn
+from baselines.tail_risk import Risk
 from data import splits
 from data.schema import PERIOD_H
 from envs.battery import QUARTER_PAST
@@ -34,7 +36,7 @@ class ScenarioMpcPolicy:
 
     Attributes:
         planner: The program.
-        failed_plans: Decisions of this episode for which no solver found a plan, and the battery rested.
+        failed_plans: Decisions of this episode for which no solver found a plan; the last plan, later, stood in.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class ScenarioMpcPolicy:
         if not len(chains) == len(fans) == decisions:
             raise ValueError(f"{len(chains)} chains and {len(fans)} fans for {decisions} decisions a period")
         self.chains, self.fans, self._spread_fraction = tuple(chains), tuple(fans), spread_fraction
-        self.battery, self.failed_plans = battery, 0
+        self.battery, self.failed_plans, self._stand_in = battery, 0, StandIn()
         self.planner = ScenarioPlanner(battery, adders, fans[0].weight.size, solvers, SHARED_PERIODS, risk or Risk())
         first = position(fields, FIELDS[0].name)
         self._shown = slice(first, first + len(FIELDS))
@@ -111,6 +113,7 @@ class ScenarioMpcPolicy:
     def reset(self, seed: int) -> None:
         """Begin a new episode."""
         self.failed_plans = 0
+        self._stand_in.forget()
 
     def counts(self) -> dict[str, int]:
         """Plans that no solver found."""
@@ -133,6 +136,8 @@ class ScenarioMpcPolicy:
         )  # fmt: skip
         if found is None:
             self.failed_plans += 1
-            return np.zeros(1, dtype=np.float32)
-        power_kw = float(found[0][0, 0])
+            power_kw = float(self._stand_in.plan_kw(not half_over)[0])
+        else:
+            power_kw = float(found[0][0, 0])
+            self._stand_in.keep(fan.weight @ found[0])
         return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)

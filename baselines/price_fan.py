@@ -4,8 +4,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
+from baselines.copula import copula_draws
 from baselines.price_chain import PriceChain
 from baselines.scenario_reduction import fast_forward_selection
 from envs.fields import FloatArray
@@ -16,6 +16,26 @@ Floats = NDArray[np.float64]
 MISS_BOUND: Final = 10.0  # in scales of the chain
 DRAWN: Final = 500  # paths, of which a few are kept
 STRIDE: Final = 5  # rows of the training split from one to the next that is fitted on
+
+
+def fitted_rows(periods: int) -> NDArray[np.int64]:
+    """Rows of a training split that a fan is fitted on: those with a whole day after them, one in `STRIDE`."""
+    return np.arange(0, periods - FORECAST_PERIODS, STRIDE)
+
+
+def price_misses(chain: PriceChain, shown: FloatArray, price_gbp_per_mwh: Floats) -> Floats:
+    """What a corrected forecast missed at `fitted_rows`, in scales of the chain, shape (rows, 48).
+
+    Args:
+        chain: Corrects the forecast.
+        shown: Rows of `envs.information.FIELDS`, shape (n, fields).
+        price_gbp_per_mwh: The price that was settled, shape (n,).
+    """
+    rows = fitted_rows(len(price_gbp_per_mwh))
+    known = shown[rows]
+    came = price_gbp_per_mwh[rows[:, None] + np.arange(FORECAST_PERIODS)]
+    missed = (came - chain.path_gbp_per_mwh(known)) / chain.scale_gbp_per_mwh(known)[:, None]
+    return np.clip(missed, -MISS_BOUND, MISS_BOUND)
 
 
 class PriceFan(NamedTuple):
@@ -31,11 +51,7 @@ class PriceFan(NamedTuple):
 
     @classmethod
     def fit(cls, chain: PriceChain, shown: FloatArray, price_gbp_per_mwh: Floats, paths: int, seed: int = 0) -> Self:
-        """Draw paths from a Gaussian copula over the quantiles of every lead, and keep those that stand for the rest.
-
-        What is missed at a lead has the empirical quantiles of the training split; its ranks there, as normal scores,
-        give the correlation between leads (Nelsen, An Introduction to Copulas, ch. 2; Pinson et al., "From
-        probabilistic forecasts to statistical scenarios of short-term wind power production", Wind Energy 12, 2009).
+        """Draw paths from a Gaussian copula over what was missed at each lead, and keep those that stand for the rest.
 
         Args:
             chain: Whose corrected forecast is missed.
@@ -44,16 +60,8 @@ class PriceFan(NamedTuple):
             paths: How many are kept.
             seed: Of the draws.
         """
-        rows = np.arange(0, len(price_gbp_per_mwh) - FORECAST_PERIODS, STRIDE)
-        known = shown[rows]
-        came = price_gbp_per_mwh[rows[:, None] + np.arange(FORECAST_PERIODS)]
-        missed = (came - chain.path_gbp_per_mwh(known)) / chain.scale_gbp_per_mwh(known)[:, None]
-        missed = np.clip(missed, -MISS_BOUND, MISS_BOUND)
-        scores = norm.ppf(rankdata(missed, axis=0) / (rows.size + 1.0))
-        correlation = np.corrcoef(scores.T) + 1e-9 * np.eye(FORECAST_PERIODS)
-        normal = np.random.default_rng(seed).standard_normal((DRAWN, FORECAST_PERIODS))
-        level = norm.cdf(normal @ np.linalg.cholesky(correlation).T)
-        drawn = np.column_stack([np.quantile(missed[:, k], level[:, k]) for k in range(FORECAST_PERIODS)])
+        missed = price_misses(chain, shown, price_gbp_per_mwh)
+        drawn = copula_draws(missed, DRAWN, np.random.default_rng(seed))
         chosen, weight = fast_forward_selection(drawn, paths)
         return cls(drawn[chosen] - weight @ drawn[chosen], weight)
 

@@ -1,7 +1,6 @@
 """A battery planned under several price paths at once."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cvxpy as cp
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from baselines.battery_block import BatteryBlock
 from baselines.program import SOLVERS, Program
+from baselines.tail_risk import Risk
 from data.schema import PERIOD_H
 from envs.information import FORECAST_PERIODS
 from models.battery import Battery
@@ -17,25 +17,11 @@ from models.settlement import Adders
 Floats = NDArray[np.float64]
 
 
-class Risk(NamedTuple):
-    """How much the worst paths count.
-
-    Attributes:
-        weight: Of the mean cost of the worst paths, 0 to 1; the rest is that of the mean of all.
-        tail_fraction: Probability of the paths that are the worst, above 0 and at most 1.
-    """
-
-    weight: float = 0.0
-    tail_fraction: float = 0.1
-
-
 class ScenarioPlanner:
     """One battery under several price paths: the first half-hours are decided before it is known which comes true.
 
     A two-stage linear program (Birge & Louveaux, Introduction to Stochastic Programming, ch. 2): every path has a plan
-    of its own, all begin alike, and the expected cost is least. With a risk weight the conditional value at risk of the
-    cost is a part of the objective, linear after Rockafellar & Uryasev, "Optimization of Conditional Value-at-Risk",
-    Journal of Risk 2(3), 2000.
+    of its own, all begin alike, and the expected cost is least, or what `Risk` makes of it.
     """
 
     def __init__(
@@ -60,9 +46,6 @@ class ScenarioPlanner:
         Raises:
             ValueError: A weight or a tail is out of range.
         """
-        risk = risk or Risk()
-        if not (0.0 <= risk.weight <= 1.0 and 0.0 < risk.tail_fraction <= 1.0):
-            raise ValueError(f"{risk}: weight must be 0 to 1 and tail_fraction above 0 and at most 1")
         self._blocks = [BatteryBlock(battery, FORECAST_PERIODS) for _ in range(paths)]
         # Money of each path times its probability: prices come multiplied, as the program must be linear in them. All
         # is counted as often as there are paths, or the coefficients would get small for the solvers.
@@ -82,14 +65,8 @@ class ScenarioPlanner:
                     block.charged_kwh[:shared] == first.charged_kwh[:shared],
                     block.bought_kwh[:shared] == first.bought_kwh[:shared],
                 ]
-        objective = (1.0 - risk.weight) * sum(costs)
-        if risk.weight > 0.0:
-            usual, worse = cp.Variable(), [cp.Variable(nonneg=True) for _ in costs]
-            constraints += [
-                more >= cost - self._weight[i] * usual for i, (more, cost) in enumerate(zip(worse, costs, strict=True))
-            ]
-            objective += risk.weight * (paths * usual + sum(worse) / risk.tail_fraction)
-        self._program = Program(objective, constraints, solvers)
+        objective, tail = (risk or Risk()).objective(costs, self._weight)
+        self._program = Program(objective, [*constraints, *tail], solvers)
 
     def plan(
         self,

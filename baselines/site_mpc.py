@@ -1,13 +1,14 @@
 """Model predictive control of the whole site: plan a day of everything together, do its first half-hour, plan again."""
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Self, TypeVar
 
 import numpy as np
 
 from baselines.program import SOLVERS
 from baselines.site_outlook import Expectations, SiteReader
-from baselines.site_planner import Plan, Prices, SitePlanner
+from baselines.site_plan import Outlook, Plan, Prices
+from baselines.site_planner import SitePlanner
 from data.arrivals import expected_jobs
 from data.schema import PERIOD_H
 from envs.fields import FloatArray
@@ -15,6 +16,8 @@ from envs.single import SystemEnv
 from envs.site import SiteSystem
 from envs.site_view import WANTED_LEADS
 from models.site import GATE_PERIODS
+
+Settings = TypeVar("Settings", Prices, Expectations)
 
 
 class SiteMpcPolicy:
@@ -49,10 +52,11 @@ class SiteMpcPolicy:
         """
         self._system, self._expectations = system, expectations or Expectations()
         self._jobs = expected_jobs(system.site.queue.capacity_kw, self._expectations.load_fraction)
-        self.planner = SitePlanner(
-            system.site, self._jobs, prices or Prices(), round(horizon_h / PERIOD_H), WANTED_LEADS, solvers
-        )
+        self.planner = self._planner(prices or Prices(), round(horizon_h / PERIOD_H), solvers)
         self.reset(0)
+
+    def _planner(self, prices: Prices, horizon: int, solvers: Sequence[str]) -> SitePlanner:
+        return SitePlanner(self._system.site, self._jobs, prices, horizon, WANTED_LEADS, solvers)
 
     @classmethod
     def for_env(
@@ -68,14 +72,8 @@ class SiteMpcPolicy:
         Raises:
             ValueError: The environment is not a site, or a name is unknown.
         """
-        if not isinstance(env.system, SiteSystem):
-            raise ValueError(f"this controller runs a SiteSystem, not a {type(env.system).__name__}")
-        for given, kind in ((prices, Prices), (expectations, Expectations)):
-            unknown = set(given or {}) - set(kind._fields)
-            if unknown:
-                raise ValueError(f"unknown settings {sorted(unknown)}; {kind.__name__} has {list(kind._fields)}")
-        chosen = Prices(**(prices or {})), Expectations(**(expectations or {}))
-        return cls(env.system, horizon_h, *chosen, solvers)
+        system = site_of(env)
+        return cls(system, horizon_h, settings(Prices, prices), settings(Expectations, expectations), solvers)
 
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
@@ -88,7 +86,11 @@ class SiteMpcPolicy:
 
     def plan(self, observation: FloatArray) -> Plan:
         """The whole plan behind `act`; each call takes the observation for the next period's."""
-        return self.planner.plan(self._reader.read(observation))
+        return self.planner.plan(*self._outlooks(observation))
+
+    def _outlooks(self, observation: FloatArray) -> list[Outlook]:
+        """What is expected, one outlook for each path of the planner."""
+        return [self._reader.read(observation)]
 
     def act(self, observation: FloatArray) -> FloatArray:
         """First half-hour of the plan as the seven fields of a site's action, shape (7,)."""
@@ -109,6 +111,29 @@ class SiteMpcPolicy:
             ],
             dtype=np.float32,
         )
+
+
+def site_of(env: SystemEnv) -> SiteSystem:
+    """The system of a site environment.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    if not isinstance(env.system, SiteSystem):
+        raise ValueError(f"this controller runs a SiteSystem, not a {type(env.system).__name__}")
+    return env.system
+
+
+def settings(kind: type[Settings], given: Mapping[str, float] | None) -> Settings:
+    """Settings by name; what is left out is the default.
+
+    Raises:
+        ValueError: A name is unknown.
+    """
+    unknown = set(given or {}) - set(kind._fields)
+    if unknown:
+        raise ValueError(f"unknown settings {sorted(unknown)}; {kind.__name__} has {list(kind._fields)}")
+    return kind(**(given or {}))
 
 
 def _share(part: float, whole: float) -> float:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from baselines.calendar_ahead import CalendarAhead, hour_of, same_day
 from baselines.site_memory import Arrivals, Blocks, Metered, Tenants
-from baselines.site_planner import Outlook, SitePlanner
+from baselines.site_plan import Outlook
+from baselines.site_planner import SitePlanner
 from data.arrivals import ExpectedJobs, weekly_rhythm
 from data.schema import PERIOD_H
 from envs.fields import FloatArray, position, positions
@@ -50,7 +51,12 @@ class Expectations(NamedTuple):
 
 
 class SiteReader:
-    """Reads a site's observations in order, one a period, and remembers what a plan needs."""
+    """Reads a site's observations in order, one a period, and remembers what a plan needs.
+
+    Attributes:
+        today: Which periods ahead of the observation last read belong to its local day, shape (horizon,).
+        settled: Which of them the episode settles, shape (horizon,).
+    """
 
     def __init__(
         self, system: SiteSystem, planner: SitePlanner, jobs: ExpectedJobs, expectations: Expectations
@@ -74,6 +80,7 @@ class SiteReader:
         self._tenants = Tenants(expectations.tenant_gbp_per_kw, expectations.tenant_share, expectations.tenant_learning)
         self._arrivals = Arrivals(jobs)
         self._metered = Metered(system.site.baseline, system.expected_kw)
+        self.today = self.settled = np.zeros(planner.horizon, dtype=np.bool_)
 
     def scalars(self, observation: FloatArray) -> dict[str, float]:
         """The single fields of an observation by name."""
@@ -83,8 +90,13 @@ class SiteReader:
         """Remember what was offered to tenants, to learn from its result."""
         self._tenants.offered(hour_of(seen["hour_sin"], seen["hour_cos"]), seen["weekend"] > 0.5, offered_kw)
 
-    def read(self, observation: FloatArray) -> Outlook:
-        """Take note of an observation and look ahead from it; to be called once a period."""
+    def read(self, observation: FloatArray, price_gbp_per_mwh: Floats | None = None) -> Outlook:
+        """Take note of an observation and look ahead from it; to be called once a period.
+
+        Args:
+            observation: The site's.
+            price_gbp_per_mwh: What to expect of the imbalance price in place of the forecast shown, shape (48,).
+        """
         seen, n, site = self.scalars(observation), self._planner.horizon, self._site
         self._calendar.see(hour_of(seen["hour_sin"], seen["hour_cos"]), seen["weekend"] > 0.5)
         self._tenants.see(seen["tenant_kw"], seen["paid_gbp_per_kw"])
@@ -95,14 +107,18 @@ class SiteReader:
         arriving_kw, level_sd = self._expected_arrivals(seen, hours, weekends, committed_kw[0])
         paid, share = self._tenants.expected(hours, weekends)
 
-        def ahead(where: slice) -> Floats:
-            return np.resize(observation[where].astype(np.float64), n)  # beyond the forecast day the same day again
+        self.today = same_day(hours)
+        shown = observation[self._price] if price_gbp_per_mwh is None else price_gbp_per_mwh
 
-        price = ahead(self._price) + site.adders.carbon_gbp_per_tonne * ahead(self._carbon) / 1000.0
+        def ahead(where: slice) -> Floats:
+            return _repeated(observation[where], n)
+
+        price = _repeated(shown, n) + site.adders.carbon_gbp_per_tonne * ahead(self._carbon) / 1000.0
         left = round(seen["hours_left_h"] / PERIOD_H)
         # Beyond the end of the episode nothing is settled: energy there is worth what the end values it at.
         end_price = float(price[: min(max(left, 1), FORECAST_PERIODS)].mean())
-        price = np.where((np.arange(n) < left) | (left >= FORECAST_PERIODS), price, end_price)
+        self.settled = (np.arange(n) < left) | (left >= FORECAST_PERIODS)
+        price = np.where(self.settled, price, end_price)
         due_kw = DUE_SHARE * seen["waiting_kw"] if seen["first_due_h"] <= 0.0 else 0.0
         foreseen = np.minimum(np.arange(WANTED_LEADS) / GATE_PERIODS, 1.0)  # this period's load is known but for starts
         turn_down_price = min(seen["cap_gbp_per_mwh"], self._expect.flexibility_gbp_per_mwh)
@@ -143,6 +159,11 @@ class SiteReader:
         self._arrivals.see(seen["waiting_kw"], running_kw, promised_kw, ran_kw, usual_kw[0], hours[0] == 0.0)
         level, level_sd = self._arrivals.ahead(same_day(hours))
         return level * usual_kw, level_sd
+
+
+def _repeated(values: FloatArray | Floats, horizon: int) -> Floats:
+    """Beyond the forecast day the same day again."""
+    return np.resize(values.astype(np.float64), horizon)
 
 
 def _by_period(means_kw: Floats, horizon: int) -> Floats:

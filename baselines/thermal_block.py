@@ -103,7 +103,8 @@ class ThermalBlock:
         setpoint_c: Supply set-point, shape (horizon,).
         fan_fraction: Fan speed, shape (horizon,).
         hot_k: Inlets above the allowable limit, shape (horizon,).
-        cost_gbp: Warm inlets, moves, and what the removal of the heat left at the end will cost.
+        cost_gbp: Warm inlets, and what the removal of the heat left at the end will cost.
+        moves_gbp: Price of moves, quadratic.
         constraints: Dynamics, trust region and limits.
     """
 
@@ -150,9 +151,9 @@ class ThermalBlock:
         self.cost_gbp = (
             PERIOD_H * penalty.recommended_gbp_per_c_h * cp.sum(warm)
             + PERIOD_H * penalty.allowable_gbp_per_c_h * cp.sum(self.hot_k)
-            + MOVE_GBP_PER_KW * chiller.capacity_kw * moved
             + self._end_heat_value @ cp.hstack([s[-1] for s in states])
         )
+        self.moves_gbp = MOVE_GBP_PER_KW * chiller.capacity_kw * moved
         self.constraints = [
             it_move == it_kw - self._reference.it_kw,
             *(state == change for state, change in zip(states, changed, strict=False)),

@@ -86,7 +86,7 @@ def _mpc_scenario(folder: Path, site: Site, settings: dict[str, Any]) -> Policy:
         [read_chain(chain) for chain in settings["chains"]],
         [read_fan(fan) for fan in settings["fans"]],
         settings["spread_fraction"],
-        import_module("baselines.scenario_planner").Risk(settings["risk_weight"], settings["tail_fraction"]),
+        import_module("baselines.tail_risk").Risk(settings["risk_weight"], settings["tail_fraction"]),
     )
     return policy
 

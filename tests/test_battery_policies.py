@@ -169,6 +169,25 @@ def test_when_every_solver_fails_the_plan_is_to_rest_and_the_reason_is_logged(ca
     assert planner.failed_plans == 1
 
 
+@pytest.mark.parametrize("name", ["mpc", "mpc_scenario"])
+def test_a_failed_solver_is_stood_in_for_by_the_last_plan_a_period_later(name, validation, monkeypatch, caplog):
+    env = SystemEnv(BatterySystem(validation))
+    policy = POLICIES[name].for_env(env)
+    observation, _ = env.reset(seed=0)
+    policy.reset(0)
+    policy.act(observation)
+    planned_kw = policy._stand_in._power_kw if name == "mpc_scenario" else policy.planner._stand_in._power_kw
+    monkeypatch.setattr(policy.planner._program, "_solvers", ("MOSEK",))  # a solver that is not installed
+    for k in range(1, 50):
+        asked_kw = 250.0 * float(policy.act(observation)[0])
+        assert asked_kw == pytest.approx(planned_kw[k] if k < 48 else 0.0, abs=0.01)
+    assert np.abs(planned_kw[1:]).max() > 100.0
+    assert policy.counts()["failed_plans"] == 49
+    assert "MOSEK" in caplog.text
+    policy.reset(0)
+    assert policy.act(observation) == 0.0
+
+
 def test_a_plan_from_outside_the_band_is_made_and_counted(validation):
     env = SystemEnv(BatterySystem(validation))
     policy = MpcPolicy.for_env(env)

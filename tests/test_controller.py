@@ -122,3 +122,15 @@ def test_without_a_solver_the_battery_rests_and_the_answer_says_so(caplog):
     assert set(answer["power_kw"]) == {0.0}
     assert controller.failed_plans == 1
     assert "MOSEK" in caplog.text
+
+
+def test_a_failed_solver_is_stood_in_for_by_the_last_plan_as_far_as_the_battery_can_do_it(monkeypatch):
+    controller = MPCController()
+    good = controller.optimize_horizon(_frame(), STATE)
+    monkeypatch.setattr(controller._planners[1]._program, "_solvers", ("MOSEK",))
+    answer = controller.optimize_horizon(_frame(), {"charge_fraction": good["charge_fraction"][0]})
+    assert not answer["solved"]
+    assert answer["power_kw"][:-1] == pytest.approx(good["power_kw"][1:], abs=1.0)
+    assert answer["charge_fraction"][:-1] == pytest.approx(good["charge_fraction"][1:], abs=0.005)
+    empty = controller.optimize_horizon(_frame(), {"charge_fraction": controller.battery.min_fraction})
+    assert min(empty["charge_fraction"]) >= controller.battery.min_fraction - 1e-9

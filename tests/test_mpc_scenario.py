@@ -11,8 +11,9 @@ from baselines.mpc_scenario import ScenarioMpcPolicy
 from baselines.price_chain import PriceChain
 from baselines.price_fan import MISS_BOUND, STRIDE, PriceFan
 from baselines.risk_models import conditional_value_at_risk
-from baselines.scenario_planner import Risk, ScenarioPlanner
+from baselines.scenario_planner import ScenarioPlanner
 from baselines.scenario_reduction import fast_forward_selection
+from baselines.tail_risk import Risk
 from data import splits
 from data.publication import hide_unpublished
 from data.splits import SPLITS

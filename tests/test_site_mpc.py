@@ -1,5 +1,6 @@
 """Planning the whole site: plans that the models can follow, always, and on nothing but what is published."""
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -7,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.price_chain import PriceChain
+from baselines.site_fan import SiteFan
 from baselines.site_memory import Arrivals, Metered
 from baselines.site_mpc import SiteMpcPolicy
+from baselines.site_mpc_scenario import SiteScenarioMpcPolicy
 from baselines.site_outlook import SiteReader
-from baselines.site_planner import Outlook, Prices, SitePlanner
+from baselines.site_plan import Outlook, Prices
+from baselines.site_planner import SitePlanner
 from baselines.site_rules import SiteRulePolicy
+from baselines.tail_risk import Risk
+from data import splits
 from data.arrivals import expected_jobs, weekly_rhythm
 from data.calendar import LOCAL_TIME_ZONE
 from data.jobs import arrival_periods
@@ -219,14 +226,21 @@ class _Corrupted:
         out.series[now + 48 :, 5] = 0.0  # wanted: published a day ahead
 
 
-def test_no_decision_rests_on_what_is_not_known(table, forecaster):
+MAKERS = {
+    "mpc": SiteMpcPolicy.for_env,
+    "mpc_scenario": partial(SiteScenarioMpcPolicy.for_env, paths=2, risk_weight=0.3),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_no_decision_rests_on_what_is_not_known(name, table, forecaster):
     """A whole history of decisions, all on published values, the last at the edge of what is known."""
     pair = _Corrupted(table, forecaster)
     taken = []
     for system in (pair.truth, pair.system):
         env = SystemEnv(system)
         system.scenario.episodes = [Episode(pair.first, pair.first + 400)]
-        policy = SiteMpcPolicy.for_env(env)
+        policy = MAKERS[name](env)
         observation, _ = env.reset(seed=0)
         actions = []
         for _ in range(pair.PERIODS + 1):
@@ -290,6 +304,74 @@ def test_a_quiet_day_and_a_busy_day_move_the_level_apart():
     assert level["quiet"][0][0] < 0.9 < 1.1 < level["busy"][0][0]
     assert level["busy"][0][1] == 1.0  # tomorrow is another day
     assert level["busy"][1][0] < level["busy"][1][1]
+
+
+@pytest.fixture(scope="module")
+def two_paths(system):
+    jobs = expected_jobs(system.site.queue.capacity_kw, 0.55)
+    return [
+        SitePlanner(system.site, jobs, Prices(), N, LEADS, weight=(0.25, 0.75), shared=shared, risk=risk)
+        for shared, risk in ((2, Risk()), (N, Risk()), (N, Risk(1.0, 0.25)))
+    ]
+
+
+def test_paths_that_are_the_same_cost_what_one_does(planner, two_paths):
+    planner.forget()
+    planner.plan(_outlook())
+    for several in two_paths:
+        several.forget()
+        several.plan(_outlook(), _outlook())
+        assert several.cost_gbp == pytest.approx(planner.cost_gbp, rel=1e-3)
+
+
+def test_what_is_decided_first_is_the_same_on_all_paths_and_the_rest_is_not(two_paths):
+    several = two_paths[0]
+    several.forget()
+    dear = _outlook().import_gbp_per_mwh[::-1] * 2.0
+    several.plan(_outlook(), _outlook(import_gbp_per_mwh=dear, arriving_kw=np.full(N, 80.0)))
+    one, other = (path.plan(np.full(N, 0.8)) for path in several._paths)
+    for name in ("power_kw", "start_kw", "setpoint_c", "fan_fraction", "tenant_kw"):
+        np.testing.assert_allclose(getattr(one, name)[:2], getattr(other, name)[:2], atol=0.05, err_msg=name)
+    np.testing.assert_allclose(one.turn_down_kw[:4], other.turn_down_kw[:4], atol=0.05)
+    assert np.abs(one.power_kw - other.power_kw).max() > 50.0
+
+
+def test_knowing_later_what_comes_is_worth_something_and_weight_on_the_worst_makes_it_better(two_paths):
+    paths = _outlook(), _outlook(import_gbp_per_mwh=_outlook().import_gbp_per_mwh * 2.0, arriving_kw=np.full(N, 70.0))
+    costs, worst = [], []
+    for several in two_paths:
+        several.forget()
+        several.plan(*paths)
+        costs.append(several.cost_gbp)
+        worst.append(max(float(path.cost_gbp.value) for path in several._paths))
+    assert costs[0] <= costs[1] + 0.5
+    assert worst[2] <= worst[1] + 0.5
+
+
+def test_an_outlook_too_few_is_refused(two_paths):
+    with pytest.raises(ValueError, match="1 outlooks for a program of 2 paths"):
+        two_paths[0].plan(_outlook())
+
+
+def test_the_fan_of_the_site_keeps_the_means_and_widens_beyond_today(history):
+    fan = _fan(history)
+    assert fan.weight.sum() == pytest.approx(1.0)
+    for missed in (fan.price, fan.carbon_g_per_kwh):
+        np.testing.assert_allclose(fan.weight @ missed, 0.0, atol=1e-9)
+        assert missed.std() > 0.1
+    today = np.arange(N) < 10
+    level = fan.levels(today, np.where(today, 0.1, 0.3), 1.0)
+    np.testing.assert_allclose(fan.weight @ level, 1.0)
+    assert (level > 0.0).all()
+    assert level[:, 0].std() < level[:, -1].std()
+    np.testing.assert_allclose(fan.levels(today, np.full(N, 0.3), 0.0), 1.0)
+
+
+def _fan(history) -> SiteFan:
+    rows = splits.rows(history.timestamps, "train")
+    shown, price = history.price_information[rows], history.market.imbalance_price_gbp_per_mwh[rows]
+    carbon = history.carbon_outlook[rows, 1:], history.market.carbon_g_per_kwh[rows]
+    return SiteFan.fit(PriceChain.fit(shown, price), shown, price, *carbon, 60.0, 8)
 
 
 def test_the_plan_beats_the_rules_over_three_days(scenario):

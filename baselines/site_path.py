@@ -1,0 +1,148 @@
+"""The whole site on one path of the future: its devices' blocks behind one meter."""
+
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.battery_block import BatteryBlock
+from baselines.compute_block import ComputeBlock
+from baselines.site_plan import Outlook, Plan, Prices
+from baselines.thermal_block import Reference, ThermalBlock
+from baselines.trade_block import CapacityBlock, FlexibilityBlock
+from data.arrivals import ExpectedJobs
+from data.schema import PERIOD_H
+from models import cluster as cluster_model
+from models.site import GATE_PERIODS, Site
+
+Floats = NDArray[np.float64]
+
+
+class SitePath:
+    """Battery, hall, compute and offers together.
+
+    Attributes:
+        capacity_kw: Highest power of jobs and tenants together.
+        compute: Its jobs.
+        cost_gbp: Of the plan, but for what is not linear in it.
+        bent_gbp: The rest: the price of moves of the plant, and of a queue left at the end.
+        constraints: Of all blocks and the meter.
+    """
+
+    def __init__(self, site: Site, jobs: ExpectedJobs, prices: Prices, horizon: int, leads: int) -> None:
+        """Lay out the blocks.
+
+        Args:
+            site: The simulated site's own parameters.
+            jobs: What jobs are like.
+            prices: Of what the mean of the future does not show.
+            horizon: Number of half-hours planned.
+            leads: Periods ahead that the DSO's wants are shown.
+        """
+        terms = site.terms
+        self._base_load_kw = terms.base_load_kw
+        room_kw = cluster_model.job_budget_kw(site.cluster, terms.site_power_kw - terms.base_load_kw)
+        self.capacity_kw = min(site.queue.capacity_kw, room_kw)
+        self.battery = BatteryBlock(site.battery, horizon)
+        self.capacity = CapacityBlock(terms.sellable_fraction * site.queue.capacity_kw, horizon)
+        self.compute = ComputeBlock(site.cluster, self.capacity_kw, jobs, self.capacity.tenant_kw, horizon, *prices[:3])
+        self.thermal = ThermalBlock(
+            site.hall, site.chiller, site.inlet_penalty, self.compute.it_kw, horizon, prices.inlet_margin_k
+        )
+        self._grid_kw, self._import_kw = cp.Variable(horizon), cp.Variable(horizon, nonneg=True)
+        self._over_kw = cp.Variable(horizon, nonneg=True)
+        self.flexibility = FlexibilityBlock(terms, self._grid_kw, leads)
+        self._import_price = cp.Parameter(horizon)  # GBP per kWh
+        blocks = (self.battery, self.capacity, self.compute, self.thermal, self.flexibility)
+        load_kw = terms.base_load_kw + self.compute.it_kw + self.thermal.cooling_kw
+        self.cost_gbp: Any = (
+            PERIOD_H * self._import_price @ self._grid_kw
+            + PERIOD_H * site.adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._import_kw)
+            + PERIOD_H * terms.over_limit_gbp_per_kwh * cp.sum(self._over_kw)
+            + sum(block.cost_gbp for block in blocks)
+        )
+        self.bent_gbp = self.thermal.moves_gbp + self.compute.queue_left_gbp
+        self.constraints = [
+            self._grid_kw == load_kw + self.battery.bought_kwh / PERIOD_H,
+            self._grid_kw <= self._import_kw,
+            self._import_kw <= terms.site_power_kw + self._over_kw,
+            self._grid_kw >= -terms.site_power_kw - self._over_kw,
+            *(c for block in blocks for c in block.constraints),
+        ]
+
+    def decided(self, periods: int) -> list[Any]:
+        """What is decided in the first periods: battery, starts, plant, tenants, and flexibility up to the gate."""
+        own = [
+            self.battery.charged_kwh,
+            self.battery.bought_kwh,
+            self.compute.start_kw,
+            self.compute.started_kw,
+            self.thermal.setpoint_c,
+            self.thermal.fan_fraction,
+            self.capacity.tenant_kw,
+        ]
+        return [*(each[:periods] for each in own), self.flexibility.turn_down_kw[: GATE_PERIODS + periods]]
+
+    def feed(self, now: Outlook, reference: Reference) -> bool:
+        """Set the start, what is expected, and what the plant is linearised about.
+
+        Returns:
+            Whether battery and hall are where they may be.
+        """
+        within = self.battery.feed(now.energy_kwh, now.stored_gbp_per_mwh)
+        self.capacity.feed(now.tenant_kw, now.to_auction, now.sellable_kw, now.paid_gbp_per_kw, now.sold_share)
+        self.compute.feed(
+            now.committed_kw, now.waiting_kw, now.due_kw, now.arriving_kw, now.level_sd, now.end_gbp_per_mwh
+        )
+        within &= self.thermal.feed(now.hall, reference, now.wet_bulb_c, now.end_gbp_per_mwh)
+        self.flexibility.feed(now.sold_kw, now.wanted_kw, now.deliverable_kw, now.flexibility_gbp_per_mwh)
+        self._import_price.value = now.import_gbp_per_mwh / 1000.0
+        return within
+
+    @property
+    def left_limit(self) -> float:
+        """How far the plan found leaves a hard limit, kW or K."""
+        softened = (self._over_kw, self.compute.beyond_kw, self.thermal.hot_k, self.compute.late_kw[0])
+        return max(float(np.max(slack.value)) for slack in softened)
+
+    def plan(self, sold_share: Floats) -> Plan:
+        """The plan found; what is offered is what is meant to be sold over the share that sells."""
+        return Plan(
+            power_kw=self.battery.power_kw,
+            energy_kwh=self.battery.energy_kwh.value,
+            start_kw=self.compute.started_kw.value,
+            running_kw=self.compute.running_kw.value,
+            tenant_kw=self.capacity.tenant_kw.value,
+            offered_kw=self.capacity.tenant_kw.value / sold_share,
+            it_kw=self.compute.it_kw.value,
+            setpoint_c=self.thermal.setpoint_c.value,
+            fan_fraction=self.thermal.fan_fraction.value,
+            mass_c=self.thermal.mass_c.value,
+            cooling_kw=self.thermal.cooling_kw.value,
+            grid_kw=self._grid_kw.value,
+            turn_down_kw=self.flexibility.turn_down_kw.value,
+        )
+
+    def rest(self, now: Outlook) -> Plan:
+        """Before any plan: running jobs run on, nothing starts, the hall holds its safe set-point."""
+        idle = np.zeros(self.compute.horizon)
+        it_kw = self.compute.idle_kw + self.compute.added_fraction * (now.committed_kw + now.tenant_kw)
+        rest = self.thermal.at_rest(float(it_kw[0]))
+        turn_down_kw = np.zeros(self.flexibility.leads)
+        turn_down_kw[: len(now.sold_kw)] = now.sold_kw
+        return Plan(
+            power_kw=idle,
+            energy_kwh=np.full(idle.size, now.energy_kwh),
+            start_kw=idle,
+            running_kw=now.committed_kw,
+            tenant_kw=np.full(idle.size, now.tenant_kw),
+            offered_kw=idle,
+            it_kw=it_kw,
+            setpoint_c=rest.setpoint_c,
+            fan_fraction=rest.fan_fraction,
+            mass_c=np.full(idle.size, now.hall.mass_c),
+            cooling_kw=idle,
+            grid_kw=self._base_load_kw + it_kw,
+            turn_down_kw=turn_down_kw,
+        )

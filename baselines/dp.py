@@ -116,6 +116,7 @@ class DpPolicy:
         self._forecast = positions(fields, FORECAST_PREFIX)
         self._charge = position(fields, "charge_fraction")
         self._hours_left = position(fields, "hours_left_h")
+        self._held = self._gain_gbp = 0.0
         self._quarter_past = position(fields, QUARTER_PAST.name) if QUARTER_PAST in fields else None
 
     @classmethod
@@ -131,11 +132,16 @@ class DpPolicy:
         path = observation[self._forecast].astype(np.float64)
         return self._fraction(observation, path[0], self._worth_gbp(observation, path, path[:, None], CERTAIN)[0])
 
+    def believed(self) -> dict[str, float]:
+        """What the last plan expects of the coming day, and the worth of a MWh in store that it counts with."""
+        return {"believed_gbp_per_day": self._gain_gbp, "believed_gbp_per_mwh": self._held}
+
     def _worth_gbp(self, observation: FloatArray, path: Floats, price_by_state: Floats, chain: Floats) -> Floats:
         """Worth after this period by its state, (states, points); prices in GBP/MWh, (48,) and (48, states)."""
         left = max(ceil(float(observation[self._hours_left]) / PERIOD_H), 1)  # half-hours, the first perhaps half over
         # What is left at the end of the episode, or beyond the forecast, is worth what it sells for on average.
         end_value = float(path[:left].mean()) * self.grid.battery.discharge_efficiency
+        self._held = max(end_value, 0.0)
         return self.grid.worth_gbp(price_by_state[:left], chain, end_value)[0]
 
     def _half_over(self, observation: FloatArray) -> bool:
@@ -145,6 +151,11 @@ class DpPolicy:
         b, hours = self.grid.battery, 0.5 * PERIOD_H if self._half_over(observation) else PERIOD_H
         energy_kwh = float(observation[self._charge]) * b.capacity_kwh
         power_kw = self.grid.best_kw(energy_kwh, price_gbp_per_mwh, worth_gbp, hours)
+        left_kwh, _ = battery_model.step(b, energy_kwh, power_kw, hours)
+        buy, sell = self.grid.unit_gbp_per_kwh(np.float64(price_gbp_per_mwh))
+        paid_gbp = float((buy if left_kwh > energy_kwh else sell) * (left_kwh - energy_kwh))
+        worth_left_gbp = float(np.interp(left_kwh, self.grid.energy_kwh, worth_gbp))
+        self._gain_gbp = worth_left_gbp - paid_gbp - self._held * energy_kwh / 1000.0
         limit_kw = b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw
         return np.array([power_kw / limit_kw if power_kw != 0.0 else 0.0], dtype=np.float32)
 

@@ -38,6 +38,7 @@ class BatteryPlanner:
 
     Attributes:
         solved: Whether a solver found the last plan.
+        gain_gbp: What it expects of the horizon, what is in store counted before and after it; NaN if there is none.
         relaxed_plans: Plans so far that began outside the band of energy, and were made from its nearest edge.
         failed_plans: Plans so far that no solver found; the last one, a period later, stood in.
     """
@@ -55,6 +56,7 @@ class BatteryPlanner:
         """
         self.battery, self.horizon, self.solved = battery, horizon, False
         self.relaxed_plans = self.failed_plans = 0
+        self.gain_gbp = float("nan")
         self._stand_in = StandIn(horizon)
         self._block = BatteryBlock(battery, horizon)
         self._price = cp.Parameter(horizon)  # GBP/kWh
@@ -94,7 +96,9 @@ class BatteryPlanner:
         self.solved = self._program.solve()
         if not self.solved:
             self.failed_plans += 1
+            self.gain_gbp = float("nan")
             return self._stand_in.plan_kw(first_h == PERIOD_H)
+        self.gain_gbp = -self._program.cost_gbp - max(end_value_gbp_per_mwh, 0.0) * energy_kwh / 1000.0
         self._stand_in.keep(self._block.power_kw)
         return self._block.power_kw
 
@@ -122,6 +126,7 @@ class MpcPolicy:
         self._forecast = positions(fields, FORECAST_PREFIX)
         self._charge = position(fields, "charge_fraction")
         self._hours_left = position(fields, "hours_left_h")
+        self._end_value = 0.0
         self._quarter_past = position(fields, QUARTER_PAST.name) if QUARTER_PAST in fields else None
 
     @classmethod
@@ -137,6 +142,10 @@ class MpcPolicy:
         """Plans that began outside the band of energy, and plans that no solver found."""
         return {"relaxed_plans": self.planner.relaxed_plans, "failed_plans": self.planner.failed_plans}
 
+    def believed(self) -> dict[str, float]:
+        """What the last plan expects of the coming day, and the worth of a MWh in store that it counts with."""
+        return {"believed_gbp_per_day": self.planner.gain_gbp, "believed_gbp_per_mwh": max(self._end_value, 0.0)}
+
     def plan_kw(self, observation: FloatArray) -> NDArray[np.float64]:
         """The whole plan behind `act`, kW, shape (48,); zero after the end of the episode."""
         forecast = observation[self._forecast].astype(np.float64)
@@ -146,6 +155,7 @@ class MpcPolicy:
         end_value = float(forecast[: max(left, 1)].mean()) * self.planner.battery.discharge_efficiency
         price = np.where(np.arange(forecast.size) < left, forecast, end_value)
         energy_kwh = float(observation[self._charge]) * self.planner.battery.capacity_kwh
+        self._end_value = end_value
         return self.planner.plan_kw(energy_kwh, price, end_value, 0.5 * PERIOD_H if half_over else PERIOD_H)
 
     def act(self, observation: FloatArray) -> FloatArray:

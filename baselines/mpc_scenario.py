@@ -74,6 +74,7 @@ class ScenarioMpcPolicy:
             raise ValueError(f"{len(chains)} chains and {len(fans)} fans for {decisions} decisions a period")
         self.chains, self.fans, self._spread_fraction = tuple(chains), tuple(fans), spread_fraction
         self.battery, self.failed_plans, self._stand_in = battery, 0, StandIn()
+        self._believed: dict[str, float] = {}
         self.planner = ScenarioPlanner(battery, adders, fans[0].weight.size, solvers, SHARED_PERIODS, risk or Risk())
         first = position(fields, FIELDS[0].name)
         self._shown = slice(first, first + len(FIELDS))
@@ -119,6 +120,10 @@ class ScenarioMpcPolicy:
         """Plans that no solver found."""
         return {"failed_plans": self.failed_plans}
 
+    def believed(self) -> dict[str, float]:
+        """What the last plan expects of the coming day, and the worth of a MWh in store that it counts with."""
+        return self._believed
+
     def act(self, observation: FloatArray) -> FloatArray:
         """First step of the plan as a share of the highest power, shape (1,)."""
         half_over = self._quarter_past is not None and bool(observation[self._quarter_past] > 0.0)
@@ -134,6 +139,10 @@ class ScenarioMpcPolicy:
             float(observation[self._charge]) * b.capacity_kwh, prices, fan.weight, np.full(fan.weight.size, end_value),
             0.5 * PERIOD_H if half_over else PERIOD_H,
         )  # fmt: skip
+        held = max(end_value, 0.0)
+        stored_mwh = float(observation[self._charge]) * b.capacity_kwh / 1000.0
+        gain_gbp = float("nan") if found is None else -self.planner.cost_gbp - held * stored_mwh
+        self._believed = {"believed_gbp_per_day": gain_gbp, "believed_gbp_per_mwh": held}
         if found is None:
             self.failed_plans += 1
             power_kw = float(self._stand_in.plan_kw(not half_over)[0])

@@ -22,6 +22,9 @@ class ScenarioPlanner:
 
     A two-stage linear program (Birge & Louveaux, Introduction to Stochastic Programming, ch. 2): every path has a plan
     of its own, all begin alike, and the expected cost is least, or what `Risk` makes of it.
+
+    Attributes:
+        cost_gbp: Of the last plan found, less the worth of what it leaves in store.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class ScenarioPlanner:
         Raises:
             ValueError: A weight or a tail is out of range.
         """
+        self.cost_gbp = 0.0
         self._blocks = [BatteryBlock(battery, FORECAST_PERIODS) for _ in range(paths)]
         # Money of each path times its probability: prices come multiplied, as the program must be linear in them. All
         # is counted as often as there are paths, or the coefficients would get small for the solvers.
@@ -96,6 +100,7 @@ class ScenarioPlanner:
         self._held.value = share * np.maximum(end_value_gbp_per_mwh, 0.0) / 1000.0
         if not self._program.solve():
             return None
+        self.cost_gbp = self._program.cost_gbp / self._paths
         return (
             np.array([block.power_kw for block in self._blocks]),
             np.array([block.energy_kwh.value for block in self._blocks]),

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.schema import PERIOD_MINUTES
+from evaluation.beliefs import calibration_of
 from evaluation.metrics import capture_interval, difference_interval, step_h, total_interval, weekly
 
 ORACLE: Final = "oracle"
@@ -48,7 +49,8 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
         Rows with `policy, env, split, seed, periods, reference`, the value, capture and lead over the reference each
         with a 95 % interval, one `<term>_gbp` per money term, `drawdown_gbp` (the deepest fall of the gain over idle),
         where the trace tells of it `battery_throughput_kwh`, `carbon_kg`, degree-hours over a limit and
-        `<penalty>_periods` with a violation, what the policy counted, and `decision_ms_median, decision_ms_p99`.
+        `<penalty>_periods` with a violation, what it believed of the coming day and what that
+        brought, what the policy counted, and `decision_ms_median, decision_ms_p99`.
 
     Raises:
         ValueError: A needed run is missing, or a policy beats the bound, which can only be a bug.
@@ -93,6 +95,7 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
                 **{term: float(trace[term].sum()) for term in terms},
                 "drawdown_gbp": float(drawdown(gained(trace, by_name[IDLE].trace)).max()),
                 **_physics(trace),
+                **calibration_of(trace),
                 **run.counts,
                 "decision_ms_median": float(np.median(trace["decision_ms"])),
                 "decision_ms_p99": float(np.percentile(trace["decision_ms"], 99.0)),

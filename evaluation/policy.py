@@ -11,9 +11,10 @@ class Policy(Protocol):
     Learner, solver, rule and oracle go through the same loop and see the same observation. Only the oracle is
     built with the episode itself.
 
-    Two things are optional. `stochastic = True` on the class says that the seed changes what it does: only such
+    Three things are optional. `stochastic = True` on the class says that the seed changes what it does: only such
     policies are played with several seeds. `counts() -> dict[str, int]` tells, after an episode, how often something
-    happened that a reader of its score should know, such as a plan that had to be relaxed.
+    happened that a reader of its score should know, such as a plan that had to be relaxed. `believed() -> dict[str, float]`
+    tells, after each decision, what it expects of it: see `evaluation.beliefs`.
     """
 
     def reset(self, seed: int) -> None:

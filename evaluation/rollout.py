@@ -20,7 +20,7 @@ def play(env: SystemEnv, policy: Policy, seed: int, progress: Callable[[int], ob
 
     Returns:
         One row per decision, indexed by its `timestamp_utc`: `reward_gbp`, one `<term>_gbp` column per money term, the
-        system's telemetry, and `decision_ms`, the time the policy took.
+        system's telemetry, what the policy believed, and `decision_ms`, the time it took.
     """
     observation, _ = env.reset(seed=seed)
     policy.reset(seed)
@@ -30,9 +30,10 @@ def play(env: SystemEnv, policy: Policy, seed: int, progress: Callable[[int], ob
         began = time.perf_counter()
         action = policy.act(observation)
         decision_ms = (time.perf_counter() - began) * 1e3
+        believed = policy.believed() if hasattr(policy, "believed") else {}
         observation, reward_gbp, terminated, truncated, info = env.step(action)
         terms = {f"{name}_gbp": value for name, value in info.pop("reward_gbp").items()}
-        rows.append({"reward_gbp": reward_gbp, **terms, **info, "decision_ms": decision_ms})
+        rows.append({"reward_gbp": reward_gbp, **terms, **info, **believed, "decision_ms": decision_ms})
         over = terminated or truncated
         if progress:
             progress(1)

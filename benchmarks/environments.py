@@ -26,7 +26,8 @@ def page(folders: Sequence[Path]) -> str:
         "",
         "Made by `python -m benchmarks.environments`; do not edit. Values are GBP over the whole split, with 95 % "
         "intervals from drawing whole weeks; leads are paired, week by week. Where there is no oracle there is no "
-        "share of foresight.",
+        "share of foresight. Milliseconds are those of the run, which may have shared its machine; "
+        "`python -m benchmarks.planning` measures them alone.",
     ]
     for folder in folders:
         results = read_results(folder)

@@ -11,6 +11,7 @@ from baselines.mpc import MpcPolicy
 from baselines.mpc_scenario import ScenarioMpcPolicy
 from baselines.queue_mpc import QueueMpcPolicy
 from baselines.site_mpc import SiteMpcPolicy
+from baselines.site_mpc_scenario import SiteScenarioMpcPolicy
 from envs.battery import BatterySystem
 from envs.cooling import CoolingSystem
 from envs.job_queue import JobQueueSystem
@@ -25,6 +26,7 @@ PLANNED = {
     "cooling": (CoolingSystem, CoolingMpcPolicy),
     "job queue, 16 jobs relaxed": (JobQueueSystem, QueueMpcPolicy),
     "whole site": (SiteSystem, SiteMpcPolicy),
+    "whole site, 20 paths": (SiteSystem, SiteScenarioMpcPolicy),
 }
 
 

@@ -9,6 +9,7 @@ from evaluation.metrics import step_h
 
 BELIEVED: Final = "believed_gbp_per_day"  # gain of the coming day, what is in store then counted
 HELD: Final = "believed_gbp_per_mwh"  # worth of a MWh in store, before and after it
+BELIEFS: Final = ("believed_day_mean", "got_day_mean", "believed_correlation")
 
 
 def calibration_of(trace: pd.DataFrame) -> dict[str, float]:

@@ -13,8 +13,8 @@ class Policy(Protocol):
 
     Three things are optional. `stochastic = True` on the class says that the seed changes what it does: only such
     policies are played with several seeds. `counts() -> dict[str, int]` tells, after an episode, how often something
-    happened that a reader of its score should know, such as a plan that had to be relaxed. `believed() -> dict[str, float]`
-    tells, after each decision, what it expects of it: see `evaluation.beliefs`.
+    happened that a reader of its score should know, such as a plan that had to be relaxed. `believed() -> dict[str,
+    float]` tells, after each decision, what it expects of the coming day: see `evaluation.beliefs`.
     """
 
     def reset(self, seed: int) -> None:

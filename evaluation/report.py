@@ -28,7 +28,7 @@ from evaluation.summary import (
     trace_of,
     words,
 )
-from evaluation.tables import forecast_table, robustness_table, statistics_table, violation_table
+from evaluation.tables import belief_table, forecast_table, robustness_table, statistics_table, violation_table
 
 PAGE: Final = "report.html"
 TEMPLATE: Final = "report.html.jinja"
@@ -161,6 +161,14 @@ def _blocks(results: Results) -> list[Block]:
             "its 50 % band. The error is forecast less price, GBP/MWh.",
             "forecasts.csv",
             [("", forecast_table(results))],
+        ),
+        (
+            "What policies believed",
+            "Before each decision a policy that plans expects something of the coming 24 hours; after them it is known "
+            "what they brought. Both count the change of what is in store at the worth that the policy gave it. A "
+            "policy that gets less than it believed trusts its forecast too much.",
+            "results.csv: believed_day_mean, got_day_mean, believed_correlation",
+            [(split, belief_table(results, split)) for split in splits],
         ),
     ]
     found = [

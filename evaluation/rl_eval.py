@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from evaluation.beliefs import BELIEFS
 from evaluation.results import Results
 from evaluation.sharing import without_folders
 from evaluation.summary import ELSEWHERE, PLACED, splits_of, term_columns, with_means
@@ -74,6 +75,7 @@ def _policy(results: Results, split: str, row: dict[str, Any]) -> dict[str, Any]
         "normaliser": stated.get("normaliser"),
         "terms_gbp": {term.removesuffix("_gbp"): _known(row[term]) for term in terms},
         "drawdown_gbp": _known(row["drawdown_gbp"]),
+        "believed": {name: _known(row[name]) for name in BELIEFS if name in row},
         "physics": {str(c): _known(row[c]) for c in physics},
         "counts": {str(c): _known(row[c]) for c in counts},
         "decision_ms": {"median": _known(row["decision_ms_median"]), "p99": _known(row["decision_ms_p99"])},

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.backtest import IDLE, ORACLE
+from evaluation.beliefs import BELIEFS
 from evaluation.metrics import capture_interval, difference_interval, step_h, total_interval, weekly
 from evaluation.results import Results
 
@@ -28,7 +29,7 @@ UNITS: Final[dict[str, str]] = {
 PLACED: Final = (
     "policy", "env", "split", "seed", "periods", "reference", "value_gbp", "value_low_gbp", "value_high_gbp",
     "capture", "capture_low", "capture_high", "lead_gbp", "lead_low_gbp", "lead_high_gbp", "bound_gbp",
-    "decision_ms_median", "decision_ms_p99",
+    "decision_ms_median", "decision_ms_p99", *BELIEFS,
 )  # fmt: skip
 # Endings of columns that have a table of their own.
 ELSEWHERE: Final = ("carbon_kg", "excess_c_h", "_periods")

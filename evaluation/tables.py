@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.backtest import IDLE, ORACLE, PENALTIES
+from evaluation.beliefs import BELIEFS
 from evaluation.calibration import below
 from evaluation.results import Results
 from evaluation.summary import NOTHING, Cell, Line, Table, cell, number, percent, whole, with_means, words
@@ -92,6 +93,30 @@ def forecast_table(results: Results) -> Table | None:
     ]
     titles = ["mean abs. error", "mean error", "in the 50 % band", "in the 80 % band", "in the 90 % band", "periods"]
     return Table(titles, lines, "lead, h", "split")
+
+
+def belief_table(results: Results, split: str) -> Table | None:
+    """What policies that plan expected of the coming day against what it brought, best first."""
+    if not set(BELIEFS) <= set(results.rows.columns):
+        return None
+    rows = _of(results.rows, split).dropna(subset=list(BELIEFS)).sort_values("value_gbp", ascending=False)
+    if rows.empty:
+        return None
+    lines = [
+        Line(
+            row["policy"],
+            row["seed"],
+            _mark(results, row["policy"], str(row["reference"])),
+            [
+                Cell(number(row["believed_day_mean"])),
+                Cell(number(row["got_day_mean"])),
+                Cell(percent(row["got_day_mean"] / row["believed_day_mean"]) if row["believed_day_mean"] else NOTHING),
+                Cell(number(row["believed_correlation"])),
+            ],
+        )
+        for row in rows.to_dict("records")
+    ]
+    return Table(["believed, GBP a day", "got, GBP a day", "got of it", "correlation"], lines)
 
 
 def _seeds_cell(rows: pd.DataFrame, shares: bool) -> Cell:

@@ -24,6 +24,7 @@ from envs.fields import positions
 from envs.information import FIELDS, FORECAST_PREFIX
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
+from evaluation.beliefs import calibration_of
 from evaluation.rollout import play
 from forecasting.forecast import Forecast, around
 from models import battery as model
@@ -118,6 +119,19 @@ def test_with_perfect_forecasts_the_mpc_comes_within_one_percent_of_the_oracle(t
     play(env, oracle, 0)
     value = play(env, MpcPolicy.for_env(env), 0)["reward_gbp"].sum()
     assert 0.99 * oracle.bound_gbp <= value <= oracle.bound_gbp
+
+
+@pytest.mark.parametrize("policy", [MpcPolicy, DpPolicy])
+def test_with_perfect_forecasts_a_policy_gets_nearly_what_it_believed_and_never_more(policy, table, history):
+    told = {}
+    for name, each in (("truth", History(table, _PerfectForecaster())), ("forecast", history)):
+        env = SystemEnv(BatterySystem(Scenario(each, "validation", "split")))
+        told[name] = calibration_of(play(env, policy.for_env(env), 0))
+    # What is believed is then the best there is; replanning for what comes after the day gives a little of it away.
+    truth = told["truth"]
+    assert 0.9 * truth["believed_day_mean"] < truth["got_day_mean"] < truth["believed_day_mean"]
+    assert truth["believed_correlation"] > 0.95 > told["forecast"]["believed_correlation"]
+    assert calibration_of(play(env, IdlePolicy.for_env(env), 0)) == {}
 
 
 @settings(deadline=None, max_examples=25)

@@ -130,7 +130,7 @@ def test_with_perfect_forecasts_a_policy_gets_nearly_what_it_believed_and_never_
     # What is believed is then the best there is; replanning for what comes after the day gives a little of it away.
     truth = told["truth"]
     assert 0.9 * truth["believed_day_mean"] < truth["got_day_mean"] < truth["believed_day_mean"]
-    assert truth["believed_correlation"] > 0.95 > told["forecast"]["believed_correlation"]
+    assert truth["believed_correlation"] > told["forecast"]["believed_correlation"]
     assert calibration_of(play(env, IdlePolicy.for_env(env), 0)) == {}
 
 

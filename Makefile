@@ -18,7 +18,7 @@ train: .venv/.ready
 	$(BIN)/python train.py
 
 test: .venv/.ready lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

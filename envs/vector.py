@@ -32,6 +32,7 @@ class LaneRunner:
         self.terms = np.zeros((n_lanes, len(system.terms)))
         self.over = np.zeros(n_lanes, dtype=np.bool_)
         self.final_observations = np.zeros((n_lanes, len(system.observation_fields)), dtype=np.float32)
+        self._whole = np.dtype((np.void, system.lane.itemsize))
         self._rngs = [np.random.default_rng() for _ in range(n_lanes)]
 
     def reset(self, seeds: list[int | None]) -> FloatArray:
@@ -63,7 +64,8 @@ class LaneRunner:
         seen = np.empty((chosen.size, observations.shape[1]), np.float32)
         self.system.draw([self._rngs[lane] for lane in chosen], lanes)
         self.system.observe(lanes, seen)
-        self.lanes[chosen], observations[chosen] = lanes, seen
+        # As bytes, because indexing copies a record field by field.
+        self.lanes.view(self._whole)[chosen], observations[chosen] = lanes.view(self._whole), seen
 
 
 class SystemVectorEnv(VectorEnv[FloatArray, FloatArray, NDArray[Any]]):

@@ -30,7 +30,8 @@ def verify(
     """Find every altered, missing or moved entry. Exit status 1 if there is one, 2 if the log cannot be read."""
     from sqlalchemy.exc import DatabaseError
 
-    from dispatch.audit import Audit, checkpoint_from_json, key_from_hex
+    from dispatch.audit import Audit
+    from dispatch.proof import checkpoint_from_json, key_from_hex
     from dispatch.store import Store
     from server.settings import Settings
 
@@ -93,7 +94,7 @@ def check(
     proof: Annotated[Path, typer.Argument(help="What `audit prove` printed.")], public_key: PublicKey = None
 ) -> None:
     """Examine a proof without the database. Exit status 1 if it does not hold."""
-    from dispatch.audit import Proof, key_from_hex
+    from dispatch.proof import Proof, key_from_hex
 
     with told(ValueError, OSError):
         given = Proof.from_json(proof.read_text())

@@ -5,18 +5,16 @@ Merkle tree over all entries (RFC 6962) is signed with Ed25519. Whoever can writ
 rewrite what a checkpoint covers; whoever keeps a checkpoint elsewhere can prove that the log only grew.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import rfc8785
 import sqlalchemy as sa
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from dispatch.merkle import consistency_proof, includes, inclusion_proof, leaf_hash, root_hash
+from dispatch.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
+from dispatch.proof import Checkpoint, Entry, Proof, entry_hash, statement, unsigned
 from dispatch.store import TABLES, Store
 
 NOTHING_BEFORE: Final = "0" * 64
@@ -45,81 +43,6 @@ checkpoint_table: Final = sa.Table(
 NEWEST: Final = sa.select(audit_table.c.sequence, audit_table.c.entry_hash).order_by(audit_table.c.sequence.desc())
 LAST: Final = NEWEST.limit(1)
 INSERT: Final = sa.insert(audit_table)
-
-
-class Entry(NamedTuple):
-    """One entry.
-
-    Attributes:
-        sequence: Place in the log, from 0 without gaps.
-        at: When it was written, UTC, ISO 8601; text, because the hash is over what stands there.
-        kind: What it records, such as `decision` or `order`.
-        body: What was recorded, canonical JSON.
-        previous_hash: `entry_hash` of the entry before it, zeros for the first.
-        entry_hash: SHA-256 over all of the above.
-    """
-
-    sequence: int
-    at: str
-    kind: str
-    body: str
-    previous_hash: str
-    entry_hash: str
-
-
-class Checkpoint(NamedTuple):
-    """A signed statement that the first `size` entries have this root."""
-
-    size: int
-    at: str
-    root_hash: str
-    public_key: str
-    signature: str
-
-
-class Proof(NamedTuple):
-    """That an entry is in the log; an outsider needs nothing else to examine it, but should know the public key.
-
-    Attributes:
-        entry: The entry.
-        checkpoint: Signed over a log that holds it.
-        path: The Merkle tree's hashes between the two, hexadecimal.
-    """
-
-    entry: Entry
-    checkpoint: Checkpoint
-    path: list[str]
-
-    def as_json(self) -> str:
-        """For `from_json`."""
-        named = {"entry": self.entry._asdict(), "checkpoint": self.checkpoint._asdict(), "path": self.path}
-        return json.dumps(named, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read one.
-
-        Raises:
-            ValueError: It is none.
-        """
-        try:
-            named = json.loads(text)
-            return cls(Entry(**named["entry"]), Checkpoint(**named["checkpoint"]), list(named["path"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"this is no proof as `main.py audit prove` writes it ({error})") from None
-
-    def problem(self, trusted: Ed25519PublicKey | None = None) -> str | None:
-        """Why it does not hold, None if it does; see `Audit.faults` for `trusted`."""
-        if _entry_hash(*self.entry[:5]) != self.entry.entry_hash:
-            return "the entry was altered: its hash does not match what it says"
-        problem = _unsigned(self.checkpoint, trusted)
-        if problem:
-            return f"the checkpoint: {problem}"
-        leaf, root = leaf_hash(self.entry.entry_hash.encode()), bytes.fromhex(self.checkpoint.root_hash)
-        nodes = [bytes.fromhex(node) for node in self.path]
-        if not includes(leaf, self.entry.sequence, self.checkpoint.size, nodes, root):
-            return "the path does not lead from the entry to what the checkpoint signed"
-        return None
 
 
 class Fault(NamedTuple):
@@ -162,7 +85,7 @@ class Audit:
                 text = rfc8785.dumps(dict(body)).decode()
             except (rfc8785.CanonicalizationError, TypeError) as error:
                 raise ValueError(f"an audit entry of kind {kind!r} must be plain JSON: {error}") from error
-            hashed = _entry_hash(sequence, when, kind, text, previous)
+            hashed = entry_hash(sequence, when, kind, text, previous)
             entries.append(Entry(sequence, when, kind, text, previous, hashed))
             previous = hashed
         if entries:
@@ -210,7 +133,7 @@ class Audit:
             root = root_hash(leaves).hex()
             public = self._key.public_key().public_bytes_raw().hex()
             when = _iso(at)
-            signature = self._key.sign(_statement(len(leaves), when, root)).hex()
+            signature = self._key.sign(statement(len(leaves), when, root)).hex()
             signed = Checkpoint(len(leaves), when, root, public, signature)
             connection.execute(sa.insert(checkpoint_table).values(signed._asdict()))
         return signed
@@ -278,59 +201,13 @@ def _faults_of(entry: Entry, expected: int, previous: str) -> list[Fault]:
         faults.append(Fault(expected, f"entries {expected} to {entry.sequence - 1} are missing"))
     elif entry.previous_hash != previous:
         faults.append(Fault(entry.sequence, "does not follow the entry before it: moved, replaced or inserted"))
-    if entry.entry_hash != _entry_hash(*entry[:5]):
+    if entry.entry_hash != entry_hash(*entry[:5]):
         faults.append(Fault(entry.sequence, "was altered: its hash does not match what it says"))
     return faults
 
 
-def checkpoint_from_json(text: str) -> Checkpoint:
-    """Read a checkpoint that was kept elsewhere.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        return Checkpoint(**json.loads(text))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"this is no checkpoint as `main.py audit checkpoint` writes it ({error})") from None
-
-
-def key_from_hex(text: str) -> Ed25519PublicKey:
-    """Read a public key.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no Ed25519 public key; it has 64 hexadecimal digits") from None
-
-
-def _entry_hash(sequence: int, at: str, kind: str, body: str, previous_hash: str) -> str:
-    said: dict[str, Any] = {"sequence": sequence, "at": at, "kind": kind, "body": body, "previous_hash": previous_hash}
-    # Of texts and one small integer in sorted order, this is RFC 8785 to the byte, and written in C.
-    text = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _statement(size: int, at: str, root: str) -> bytes:
-    return rfc8785.dumps({"size": size, "at": at, "root_hash": root})
-
-
-def _unsigned(signed: Checkpoint, trusted: Ed25519PublicKey | None) -> str | None:
-    try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed.public_key)) if trusted is None else trusted
-        key.verify(bytes.fromhex(signed.signature), _statement(signed.size, signed.at, signed.root_hash))
-    except (InvalidSignature, ValueError):
-        return "its signature is not that of the key"
-    if signed.public_key != key.public_bytes_raw().hex() or signed.signature != signed.signature.lower():
-        return "the key that it names or its signature was altered"
-    return None
-
-
 def _problem(signed: Checkpoint, leaves: list[bytes], trusted: Ed25519PublicKey | None) -> str | None:
-    problem = _unsigned(signed, trusted)
+    problem = unsigned(signed, trusted)
     if problem:
         return problem
     if signed.size > len(leaves):

@@ -17,6 +17,7 @@ from dispatch.store import Store
 from server.beckn.callbacks import Caller, Signer
 from server.beckn.dialect import Shop
 from server.beckn.inbox import Inbox, MessageIds
+from server.beckn.outbox import Outbox
 from server.beckn.provider import Provider
 from server.beckn.registry import FixedRegistry, Registry, Subscriber
 from server.beckn.routes import Endpoint, Terms
@@ -55,7 +56,7 @@ class Running:
         provider = Provider(self.audit, SHOP, seller)
         inbox = Inbox(store, self.audit, provider, BPP_ID, BPP_URI, message_ids)
         reached = frozenset({f"127.0.0.1:{bap.port}"}) if allowed is None else allowed
-        caller = Caller(inbox, Signer(BPP_ID, "k1", self.key), reached)
+        caller = Caller(Outbox(store, self.audit), Signer(BPP_ID, "k1", self.key), reached)
         known = registry or FixedRegistry([Subscriber("127.0.0.1", "k1", public_key(bap.public), 2**40)])
         endpoint = Endpoint(inbox, caller, Terms((DOMAIN,), BPP_ID, known), clock, subscription)
         app = FastAPI(lifespan=lambda app: endpoint.running())

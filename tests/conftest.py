@@ -4,7 +4,9 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,6 +26,10 @@ from forecasting.deviation import DeviationForecaster
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+if TYPE_CHECKING:  # most tests have nothing to do with servers
+    from tests.bap import Bap
+    from tests.bpp import Running
 
 ROOT = Path(__file__).parent.parent
 # The real table is not part of the project (its licences differ); point GRIDPILOT_DATA at a folder with gb/ in it.
@@ -105,6 +111,40 @@ def store(store_url: str) -> Iterator[Store]:
     opened = Store(store_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def bap() -> "Iterator[Bap]":
+    """A buyer on a Beckn network."""
+    from tests.bap import Bap
+
+    buyer = Bap()
+    yield buyer
+    buyer.close()
+
+
+@pytest.fixture
+def stocked(tmp_path: Path) -> Iterator[Store]:
+    """A store with the offers of `tests.bpp` on sale."""
+    from dispatch.audit import Audit
+    from dispatch.flexibility import publish
+    from tests.bpp import OFFERS
+
+    opened = Store(f"sqlite:///{tmp_path / 'state.db'}")
+    with opened.writing() as connection:
+        publish(connection, Audit(opened), OFFERS, datetime.now(UTC))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def bpp(stocked: Store, bap: "Bap") -> "Iterator[Running]":
+    """Our Beckn provider, which sells them."""
+    from tests.bpp import Running
+
+    running = Running(stocked, bap)
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatch.audit import NOTHING_BEFORE, Audit, Proof, audit_table, checkpoint_table
+from dispatch.audit import NOTHING_BEFORE, Audit, audit_table, checkpoint_table
 from dispatch.merkle import extends, includes, leaf_hash
+from dispatch.proof import Proof
 from dispatch.store import Store
 
 NOON = datetime(2024, 3, 31, 12, 0, tzinfo=UTC)

@@ -9,40 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dispatch.audit import Audit
-from dispatch.flexibility import OrderState, on_sale, orders, publish
-from dispatch.store import Store
+from dispatch.flexibility import OrderState, on_sale, orders
 from server.beckn.callbacks import Forbidden, check_belongs, public_address
 from server.beckn.context import duration, read_context
 from server.beckn.inbox import Inbox, MessageIds
 from server.beckn.provider import VERBS, Provider
 from tests.bap import Bap, faults
-from tests.bpp import BILLING, BPP_ID, BPP_URI, DOMAIN, OFFERS, SHOP, START, Running, ask, order_of
+from tests.bpp import BILLING, BPP_ID, BPP_URI, DOMAIN, SHOP, START, Running, ask, order_of
 
 
-@pytest.fixture
-def bap():
-    bap = Bap()
-    yield bap
-    bap.close()
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'state.db'}")
-    with store.writing() as connection:
-        publish(connection, Audit(store), OFFERS, datetime.now(UTC))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def bpp(store, bap):
-    running = Running(store, bap)
-    yield running
-    running.close()
-
-
-def test_the_whole_story_from_search_to_cancel(bpp, bap, store):
+def test_the_whole_story_from_search_to_cancel(bpp, bap, stocked):
     deal = {"transaction_id": "deal-1"}
     found = ask(bpp, bap, "search", {"intent": {}}, **deal)["message"]["catalog"]["bpp/providers"][0]["items"]
     assert [item["id"] for item in found] == ["flex-job-001", "flex-job-002"]
@@ -65,7 +41,7 @@ def test_the_whole_story_from_search_to_cancel(bpp, bap, store):
     updated = {"update_target": "billing", "order": {"id": order["id"], "billing": {"name": "B", "phone": "2"}}}
     assert ask(bpp, bap, "update", updated, **deal)["message"]["order"]["billing"] == {"name": "B", "phone": "2"}
     assert ask(bpp, bap, "cancel", name, **deal)["message"]["order"]["state"] == "CANCELLED"
-    with store.reading() as connection:
+    with stocked.reading() as connection:
         assert on_sale(connection, datetime.now(UTC))[0].power_kw == 500.0
     assert bpp.audit.faults() == []
     for count in range(len(bap.callbacks)):
@@ -81,8 +57,8 @@ def test_a_callback_carries_the_context_of_its_request(bpp, bap):
     assert bap.callbacks[0][0] == "/beckn/on_search"
 
 
-def test_a_callback_has_an_id_of_its_own_where_so_configured(store, bap):
-    running = Running(store, bap, message_ids=MessageIds.REGENERATE)
+def test_a_callback_has_an_id_of_its_own_where_so_configured(stocked, bap):
+    running = Running(stocked, bap, message_ids=MessageIds.REGENERATE)
     assert ask(running, bap, "search", {"intent": {}}, message_id="m")["context"]["message_id"] != "m"
     running.close()
 
@@ -141,9 +117,9 @@ def test_an_update_keeps_to_its_target(bpp, bap):
     assert ask(bpp, bap, "update", more, **deal)["error"]["code"] == "50002"
 
 
-def test_another_buyers_order_is_unknown(bpp, bap, store):
+def test_another_buyers_order_is_unknown(bpp, bap, stocked):
     order = ask(bpp, bap, "confirm", order_of())["message"]["order"]
-    with store.writing() as connection:
+    with stocked.writing() as connection:
         connection.exec_driver_sql("UPDATE flex_order SET buyer_id = 'someone.else'")
     assert ask(bpp, bap, "status", {"order_id": order["id"]})["error"]["code"] == "30010"
 
@@ -224,14 +200,14 @@ def test_no_body_gets_anything_but_an_acknowledgement_that_is_none(verb, raw, bp
     assert answer.json()["message"]["ack"]["status"] == "NACK"
 
 
-def test_the_same_message_is_acted_on_once_and_another_under_its_name_never(bpp, bap, store):
+def test_the_same_message_is_acted_on_once_and_another_under_its_name_never(bpp, bap, stocked):
     body = bap.message("confirm", order_of(kw=100))
     for _ in range(3):
         assert bap.post(bpp.client, body).json() == {"message": {"ack": {"status": "ACK"}}}
     bap.wait(1)
     time.sleep(0.3)
     assert len(bap.callbacks) == 1
-    with store.reading() as connection:
+    with stocked.reading() as connection:
         assert [order.power_kw for order in orders(connection)] == [100.0]
     body["message"] = order_of(kw=200)
     answer = bap.post(bpp.client, body)
@@ -270,7 +246,7 @@ def test_a_gateway_must_sign_too_where_it_says_it_does(bpp, bap):
     assert (answer.status_code, "proxy-authenticate" in answer.headers) == (401, True)
 
 
-def test_fifty_buyers_at_once_never_get_more_than_there_is(bpp, bap, store):
+def test_fifty_buyers_at_once_never_get_more_than_there_is(bpp, bap, stocked):
     bodies = [bap.message("confirm", order_of(kw=150)) for _ in range(50)]
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda body: bap.post(bpp.client, body), bodies))
@@ -279,13 +255,13 @@ def test_fifty_buyers_at_once_never_get_more_than_there_is(bpp, bap, store):
     won = [callback for callback in callbacks if "message" in callback]
     assert len(won) == 3  # of 500 kW
     assert {callback["error"]["code"] for callback in callbacks if "error" in callback} == {"40002"}
-    with store.reading() as connection:
+    with stocked.reading() as connection:
         assert sum(order.power_kw for order in orders(connection, (OrderState.CONFIRMED,))) == 450.0
 
 
-def test_a_buyer_that_fails_or_redirects_is_called_again_with_the_same_bytes(store):
+def test_a_buyer_that_fails_or_redirects_is_called_again_with_the_same_bytes(stocked):
     bap = Bap(behave=lambda count: (500, 302, 200)[min(count, 2)])
-    running = Running(store, bap)
+    running = Running(stocked, bap)
     bap.post(running.client, bap.message("search", {"intent": {}}))
     bap.wait(3)
     assert len({raw for _, _, raw in bap.callbacks}) == 1
@@ -297,15 +273,15 @@ def test_a_buyer_that_fails_or_redirects_is_called_again_with_the_same_bytes(sto
     bap.close()
 
 
-def test_what_was_acknowledged_is_acted_on_by_the_next_process(store, bap):
+def test_what_was_acknowledged_is_acted_on_by_the_next_process(stocked, bap):
     """The message is on disk, as a process leaves it that is killed right after its acknowledgement."""
-    audit = Audit(store)
-    inbox = Inbox(store, audit, Provider(audit, SHOP), BPP_ID, BPP_URI)
+    audit = Audit(stocked)
+    inbox = Inbox(stocked, audit, Provider(audit, SHOP), BPP_ID, BPP_URI)
     body = bap.message("confirm", order_of())
     now = datetime.now(UTC)
     taken = inbox.take([(json.dumps(body).encode(), read_context(body, "confirm", (DOMAIN,), now))], now)
     assert taken == [None]
-    running = Running(store, bap)
+    running = Running(stocked, bap)
     assert bap.wait(1)[0]["message"]["order"]["state"] == "CONFIRMED"
     running.close()
 

@@ -14,7 +14,6 @@ import pytest
 
 from dispatch.audit import Audit
 from dispatch.flexibility import on_sale, publish
-from dispatch.store import Store
 from server.beckn.app import create_bpp
 from server.beckn.inbox import altered
 from server.beckn.provider import VERBS
@@ -58,29 +57,6 @@ CHECKS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def bap():
-    bap = Bap()
-    yield bap
-    bap.close()
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'state.db'}")
-    with store.writing() as connection:
-        publish(connection, Audit(store), OFFERS, datetime.now(UTC))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def bpp(store, bap):
-    running = Running(store, bap)
-    yield running
-    running.close()
-
-
 def test_every_check_of_the_list_has_its_test():
     assert list(CHECKS) == [f"B{number:02d}" for number in range(1, 25)]
     for tests in CHECKS.values():
@@ -107,11 +83,11 @@ def test_b03_a_callback_comes_once_to_the_path_that_was_named(path, bpp, bap):
     assert [came for came, _, _ in bap.callbacks] == [f"{path.rstrip('/')}/on_search"]
 
 
-def test_b04_prices_and_tags_are_texts_and_plain_decimals(store, bap):
-    with store.writing() as connection:
+def test_b04_prices_and_tags_are_texts_and_plain_decimals(stocked, bap):
+    with stocked.writing() as connection:
         tiny = OFFERS[0]._replace(offer_id="tiny", power_kw=0.001, price_gbp_per_mwh=0.00001)
-        publish(connection, Audit(store), [*OFFERS, tiny], datetime.now(UTC))
-    bpp = Running(store, bap)
+        publish(connection, Audit(stocked), [*OFFERS, tiny], datetime.now(UTC))
+    bpp = Running(stocked, bap)
     for message in (
         ask(bpp, bap, "search", {"intent": {}})["message"],
         ask(bpp, bap, "confirm", order_of("tiny"))["message"],
@@ -146,34 +122,34 @@ def test_b08_without_a_ttl_a_message_is_valid_for_half_a_minute(bpp, bap):
     assert posted(31).json()["error"]["code"] == "30022"
 
 
-def test_b12_a_quote_or_offer_that_has_expired_is_not_confirmed(bpp, bap, store):
+def test_b12_a_quote_or_offer_that_has_expired_is_not_confirmed(bpp, bap, stocked):
     deal = {"transaction_id": "deal"}
     ask(bpp, bap, "select", order_of(kw=100), **deal)
     old = (datetime.now(UTC) - timedelta(minutes=11)).isoformat(timespec="microseconds")
-    with store.writing() as connection:
+    with stocked.writing() as connection:
         connection.exec_driver_sql("UPDATE flex_order SET quoted_at = ?", (old,))
-    order_id = ask(bpp, bap, "status", {"order_id": dealing(store)}, **deal)["message"]["order"]["id"]
+    order_id = ask(bpp, bap, "status", {"order_id": dealing(stocked)}, **deal)["message"]["order"]["id"]
     assert ask(bpp, bap, "confirm", {"order": {"id": order_id}}, **deal)["error"]["code"] == "40003"
     ask(bpp, bap, "select", order_of(kw=100), **deal)
-    with store.writing() as connection:
+    with stocked.writing() as connection:
         connection.exec_driver_sql("UPDATE flex_offer SET expires_at = ?", (old,))
     assert ask(bpp, bap, "confirm", {"order": {"id": order_id}}, **deal)["error"]["code"] == "40003"
 
 
-def dealing(store):
-    with store.reading() as connection:
+def dealing(stocked):
+    with stocked.reading() as connection:
         return connection.exec_driver_sql("SELECT order_id FROM flex_order").scalar_one()
 
 
-def test_b14_a_cancellation_returns_the_power_once_and_comes_too_late_at_gate_closure(bpp, bap, store):
+def test_b14_a_cancellation_returns_the_power_once_and_comes_too_late_at_gate_closure(bpp, bap, stocked):
     order = ask(bpp, bap, "confirm", order_of(kw=200))["message"]["order"]
     for _ in range(2):
         assert ask(bpp, bap, "cancel", {"order_id": order["id"]})["message"]["order"]["state"] == "CANCELLED"
-        with store.reading() as connection:
+        with stocked.reading() as connection:
             assert on_sale(connection, datetime.now(UTC))[0].power_kw == 500.0
     late = ask(bpp, bap, "confirm", order_of(kw=200))["message"]["order"]
     soon = (datetime.now(UTC) + timedelta(minutes=59)).isoformat(timespec="microseconds")
-    with store.writing() as connection:
+    with stocked.writing() as connection:
         connection.exec_driver_sql("UPDATE flex_order SET start = ? WHERE order_id = ?", (soon, late["id"]))
     assert ask(bpp, bap, "cancel", {"order_id": late["id"]})["error"]["code"] == "50001"
 
@@ -201,11 +177,11 @@ class NeverEnding:
             connection.close()
 
 
-def test_b16_a_buyer_that_is_slow_or_never_ends_keeps_no_other_waiting(store, bap):
+def test_b16_a_buyer_that_is_slow_or_never_ends_keeps_no_other_waiting(stocked, bap):
     slow = NeverEnding(b"")
     endless = NeverEnding(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
     allowed = frozenset({f"127.0.0.1:{port}" for port in (bap.port, slow.port, endless.port)})
-    bpp = Running(store, bap, allowed=allowed)
+    bpp = Running(stocked, bap, allowed=allowed)
     for other in (slow, endless):
         for _ in range(3):
             body = bap.message("search", {"intent": {}}, bap_uri=f"http://127.0.0.1:{other.port}")
@@ -218,11 +194,11 @@ def test_b16_a_buyer_that_is_slow_or_never_ends_keeps_no_other_waiting(store, ba
     endless.close()
 
 
-def test_b16_a_buyer_that_is_down_is_called_again_once_it_is_back(store, bap):
+def test_b16_a_buyer_that_is_down_is_called_again_once_it_is_back(stocked, bap):
     back = Bap()
     address = back.port
     back.close()
-    bpp = Running(store, bap, allowed=frozenset({f"127.0.0.1:{bap.port}", f"127.0.0.1:{address}"}))
+    bpp = Running(stocked, bap, allowed=frozenset({f"127.0.0.1:{bap.port}", f"127.0.0.1:{address}"}))
     gone = bap.message("search", {"intent": {}}, bap_uri=f"http://127.0.0.1:{address}")
     assert bap.post(bpp.client, gone).status_code == 200
     ask(bpp, bap, "search", {"intent": {}})  # nobody else waits for it
@@ -235,8 +211,8 @@ def test_b16_a_buyer_that_is_down_is_called_again_once_it_is_back(store, bap):
     back.close()
 
 
-def test_b17_a_callback_address_inside_is_acknowledged_but_never_called(store, bap):
-    bpp = Running(store, bap, allowed=frozenset())
+def test_b17_a_callback_address_inside_is_acknowledged_but_never_called(stocked, bap):
+    bpp = Running(stocked, bap, allowed=frozenset())
     assert bap.post(bpp.client, bap.message("search", {"intent": {}})).status_code == 200
     until = time.monotonic() + 10.0
     while not (tried := list(bpp.audit.entries("beckn_called_back"))) and time.monotonic() < until:
@@ -246,8 +222,8 @@ def test_b17_a_callback_address_inside_is_acknowledged_but_never_called(store, b
     bpp.close()
 
 
-def test_b22_what_is_no_verb_is_refused_as_json(store):
-    app = create_bpp(BppSettings(), store, Audit(store), BPP_URI)
+def test_b22_what_is_no_verb_is_refused_as_json(stocked):
+    app = create_bpp(BppSettings(), stocked, Audit(stocked), BPP_URI)
 
     async def asked():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bpp") as client:
@@ -260,14 +236,14 @@ def test_b22_what_is_no_verb_is_refused_as_json(store):
 
 
 @pytest.mark.parametrize("table", ["beckn_message", "beckn_callback"])
-def test_b23_every_exchange_is_in_the_log_and_one_altered_byte_is_found(table, bpp, bap, store):
+def test_b23_every_exchange_is_in_the_log_and_one_altered_byte_is_found(table, bpp, bap, stocked):
     ask(bpp, bap, "confirm", order_of(kw=100))
     until = time.monotonic() + 10.0
     while len(list(bpp.audit.entries("beckn_called_back"))) < 1 and time.monotonic() < until:
         time.sleep(0.05)
     kinds = {entry.kind for entry in bpp.audit.entries()}
     assert {"beckn_received", "beckn_acted_on", "beckn_called_back", "flexibility_confirmed"} <= kinds
-    assert bpp.audit.faults() == altered(store, bpp.audit) == []
-    with store.writing() as connection:
+    assert bpp.audit.faults() == altered(stocked, bpp.audit) == []
+    with stocked.writing() as connection:
         connection.exec_driver_sql(f"UPDATE {table} SET body = replace(body, '\"timestamp\"', '\"timestamq\"')")
-    assert len(altered(store, bpp.audit)) == 1
+    assert len(altered(stocked, bpp.audit)) == 1

@@ -25,6 +25,7 @@ from server.beckn import routes
 from server.beckn.callbacks import Caller, Signer
 from server.beckn.dialect import Shop
 from server.beckn.inbox import Inbox
+from server.beckn.outbox import Outbox
 from server.beckn.provider import Provider
 from server.beckn.registry import HttpRegistry
 from server.beckn.routes import Endpoint
@@ -79,7 +80,9 @@ def create_bpp(
         settings.uri or uri,
         settings.callback_message_id,
     )
-    caller = Caller(inbox, Signer(settings.provider_id, settings.key_id, _signing_key(settings)), settings.allowed)
+    caller = Caller(
+        Outbox(store, audit), Signer(settings.provider_id, settings.key_id, _signing_key(settings)), settings.allowed
+    )
     terms = routes.Terms((settings.domain,), settings.provider_id, registry)
     endpoint = Endpoint(inbox, caller, terms, clock, _subscription(settings))
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from server.beckn.inbox import Callback, Inbox
+from server.beckn.outbox import Callback, Outbox
 from server.beckn.signing import header
 
 logger = logging.getLogger(__name__)
@@ -44,10 +44,13 @@ def check_belongs(bap_id: str, bap_uri: str) -> None:
     """Refuse a callback address on another host than the buyer's own name.
 
     Raises:
-        Forbidden: It is one.
+        Forbidden: It is one, or no address.
     """
-    host = (urlsplit(bap_uri).hostname or "").lower()
-    name = (urlsplit(bap_id if "//" in bap_id else f"//{bap_id}").hostname or "").lower()
+    try:
+        host = (urlsplit(bap_uri).hostname or "").lower()
+        name = (urlsplit(bap_id if "//" in bap_id else f"//{bap_id}").hostname or "").lower()
+    except ValueError as error:
+        raise Forbidden(f"bap_uri {bap_uri[:80]!r} or bap_id {bap_id[:80]!r} is no address: {error}") from error
     if not host or not name or not (host == name or host.endswith("." + name)):
         raise Forbidden(f"bap_uri is on {host[:80]!r}, bap_id is {name[:80]!r}; it must be that host or one under it")
 
@@ -80,15 +83,15 @@ async def public_address(url: str, allowed: frozenset[str]) -> str:
 class Caller:
     """Sends what is due."""
 
-    def __init__(self, inbox: Inbox, signer: Signer | None, allowed: frozenset[str] = frozenset()) -> None:
+    def __init__(self, outbox: Outbox, signer: Signer | None, allowed: frozenset[str] = frozenset()) -> None:
         """Put the parts together.
 
         Args:
-            inbox: Holds the callbacks.
+            outbox: Holds the callbacks.
             signer: Signs them; None on a network without signatures.
             allowed: See `public_address`.
         """
-        self._inbox, self._signer, self._allowed = inbox, signer, allowed
+        self._outbox, self._signer, self._allowed = outbox, signer, allowed
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._outcomes: list[tuple[Callback, str | None]] = []
         self._noting = asyncio.Lock()
@@ -97,7 +100,7 @@ class Caller:
     async def start_due(self, clock: Callable[[], datetime]) -> None:
         """Begin to send callbacks that are due and not on their way; a slow buyer keeps no other waiting."""
         before = set(self._under_way)  # what was under way when the question was put may look due in its answer
-        for callback in await asyncio.to_thread(self._inbox.due, clock(), 2 * AT_ONCE):
+        for callback in await asyncio.to_thread(self._outbox.due, clock(), 2 * AT_ONCE):
             if callback.key not in before | self._under_way.keys() and len(self._under_way) < AT_ONCE:
                 self._under_way[callback.key] = asyncio.create_task(self._send(callback, clock))
 
@@ -117,7 +120,7 @@ class Caller:
             async with self._noting:  # whoever is next notes all that came in while the one before was writing
                 outcomes, self._outcomes = self._outcomes, []
                 if outcomes:
-                    await asyncio.to_thread(self._inbox.sent, outcomes, clock())
+                    await asyncio.to_thread(self._outbox.sent, outcomes, clock())
         finally:
             del self._under_way[callback.key]
 
@@ -132,7 +135,7 @@ class Caller:
                     await _read_some(response)
                 finally:
                     await response.aclose()
-        except (Forbidden, OSError, httpx.HTTPError) as error:
+        except (Forbidden, OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:  # also of what is no host
             return f"{type(error).__name__}: {error}"[:MOST_SHOWN]
         if response.status_code // 100 != 2:
             return f"answered {response.status_code}"

@@ -108,7 +108,7 @@ def read_context(body: dict[str, Any], action: str, domains: tuple[str, ...], no
         raise _wrong("context.action", f"{context.action[:40]!r} came to /{action}; they must be the same")
     if context.domain not in domains:
         raise _wrong("context.domain", f"{context.domain[:60]!r} is not traded here; we serve {', '.join(domains)}")
-    if urlsplit(context.bap_uri).scheme not in ("http", "https"):
+    if not _is_web_address(context.bap_uri):
         raise _wrong("context.bap_uri", "it must be an http or https address")
     _check_time(context, now)
     return context
@@ -205,6 +205,14 @@ def _text(said: dict[str, Any], name: str) -> str:
         came = "nothing" if value is None else f"{type(value).__name__} of length {len(str(value))}"
         raise _wrong(f"context.{name}", f"it must be a text of 1 to {LONGEST} characters; {came} came")
     return value
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # an address in brackets that is none, a port above all ports
+        return False
 
 
 def _place(said: dict[str, Any], name: str) -> str:

@@ -1,4 +1,4 @@
-"""Messages in and callbacks out, both written down: what was acknowledged is acted on once and called back.
+"""Messages in, written down: what was acknowledged is acted on once and called back.
 
 A message is stored before it is acknowledged. Acting on it, storing its callback and marking it done are one
 transaction, so that a process killed at any instruction acts on it exactly once. The callback is then sent until the
@@ -8,10 +8,9 @@ buyer takes it or its time is over; it may arrive twice, with the same ids and b
 import hashlib
 import json
 import logging
-import random
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -21,23 +20,13 @@ from dispatch.audit import Audit, Fault
 from dispatch.selling import Plan
 from dispatch.store import TABLES, Instant, Store
 from server.beckn.context import Context, read_context, write_context
+from server.beckn.outbox import TRIED_FOR, Callback, CallbackState, callback_table, put, sha256_of
 from server.beckn.provider import Provider
 from server.beckn.wire import Code, Kind, Problem, parse
 
 logger = logging.getLogger(__name__)
 
-TRIED_FOR: Final = timedelta(minutes=30)
-FIRST_RETRY_S: Final = 1.0
-LONGEST_RETRY_S: Final = 300.0
 TOGETHER: Final = 4  # messages acted on in one transaction: fewer commits, and no acknowledgement waits long
-
-
-class CallbackState(StrEnum):
-    """How far a callback has come."""
-
-    WAITING = "waiting"
-    TAKEN = "taken"
-    GIVEN_UP = "given up"
 
 
 message_table: Final = sa.Table(
@@ -48,18 +37,6 @@ message_table: Final = sa.Table(
     sa.Column("action", sa.String(16), nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("done", sa.Boolean, nullable=False, index=True),
-)
-callback_table: Final = sa.Table(
-    "beckn_callback",
-    TABLES,
-    sa.Column("key", sa.String(64), sa.ForeignKey("beckn_message.key"), primary_key=True),
-    sa.Column("url", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", Instant, nullable=False),
-    sa.Column("until", Instant, nullable=False),
-    sa.Column("problem", sa.Text, nullable=True),
 )
 # Made once: putting a statement together costs as much as carrying it out.
 KNOWN: Final = sa.select(message_table.c.key, message_table.c.body).where(
@@ -75,14 +52,6 @@ OLDEST_OPEN: Final = (
     sa.select(message_table).where(~message_table.c.done).order_by(message_table.c.received_at).limit(TOGETHER)
 )
 TAKE: Final = sa.insert(message_table)
-CALL_BACK: Final = sa.insert(callback_table)
-NOTE: Final = sa.update(callback_table).where(callback_table.c.key == sa.bindparam("named"))
-DUE: Final = (
-    sa.select(callback_table)
-    .where(callback_table.c.state == sa.bindparam("waiting"), callback_table.c.due_at <= sa.bindparam("now"))
-    .order_by(callback_table.c.due_at)
-    .limit(sa.bindparam("most"))
-)
 
 
 class MessageIds(StrEnum):
@@ -92,21 +61,8 @@ class MessageIds(StrEnum):
     REGENERATE = "regenerate"
 
 
-class Callback(NamedTuple):
-    """One callback to send; `body` is sent as it stands, byte for byte."""
-
-    key: str
-    url: str
-    body: str
-    state: CallbackState
-    attempts: int
-    due_at: datetime
-    until: datetime
-    problem: str | None
-
-
 class Inbox:
-    """What came and what goes back."""
+    """What came."""
 
     def __init__(
         self,
@@ -173,32 +129,6 @@ class Inbox:
                     logger.exception("acting on message %s failed; it is tried again", one.key)
         return len(rows)
 
-    def due(self, now: datetime, most: int) -> list[Callback]:
-        """Callbacks whose time to be sent has come, the longest due first."""
-        with self._store.reading() as connection:
-            asked = {"waiting": CallbackState.WAITING.value, "now": now, "most": most}
-            return [_callback(row) for row in connection.execute(DUE, asked)]
-
-    def sent(self, outcomes: Sequence[tuple[Callback, str | None]], at: datetime) -> None:
-        """Note how sending went: taken if there was no problem, else tried again later until its time is over."""
-        after = [_after(callback, problem, at) for callback, problem in outcomes]
-        records = [
-            (
-                "beckn_called_back",
-                {
-                    **{name: getattr(one, name) for name in ("key", "url", "attempts", "state", "problem")},
-                    "body_sha256": _sha256(one.body),
-                },
-            )
-            for one in after
-        ]
-        changed = ("state", "attempts", "due_at", "problem")
-        with self._store.writing() as connection:
-            connection.execute(
-                NOTE, [{"named": one.key, **{name: getattr(one, name) for name in changed}} for one in after]
-            )
-            self._audit.append_all(connection, records, at)
-
     def _prepared(self, row: sa.Row[Any], domains: tuple[str, ...], at: datetime) -> "_Prepared | None":
         message = parse(row.body.encode())
         try:
@@ -221,7 +151,7 @@ class Inbox:
             answered = [(one, self._answer(connection, one, clock())) for one in messages if one.key in still_open]
             if not answered:
                 return
-            connection.execute(CALL_BACK, [callback._asdict() for _, callback in answered])
+            put(connection, [callback for _, callback in answered])
             connection.execute(DONE, {"keys": list(still_open)})
             records = [
                 (
@@ -230,7 +160,7 @@ class Inbox:
                         "key": one.key,
                         "callback_message_id": self._message_id(one),
                         **_names(one.context),
-                        "body_sha256": _sha256(callback.body),  # the body itself may be a catalogue of megabytes
+                        "body_sha256": sha256_of(callback.body),  # the body itself may be a catalogue of megabytes
                     },
                 )
                 for one, callback in answered
@@ -276,7 +206,7 @@ def altered(store: Store, audit: Audit) -> list[Fault]:
         for entry in audit.entries(kind):
             said = json.loads(entry.body)
             body = bodies.get(said["key"], "")
-            if _sha256(body) != said["body_sha256"]:
+            if sha256_of(body) != said["body_sha256"]:
                 faults.append(Fault(entry.sequence, f"the body of {kind} {said['key'][:16]} was altered in its table"))
     return faults
 
@@ -305,26 +235,3 @@ def _names(context: Context) -> dict[str, Any]:
         "transaction_id": context.transaction_id,
         "message_id": context.message_id,
     }
-
-
-def _after(callback: Callback, problem: str | None, at: datetime) -> Callback:
-    """A callback after one more attempt."""
-    attempts = callback.attempts + 1
-    if problem is None:
-        state = CallbackState.TAKEN
-    else:
-        state = CallbackState.GIVEN_UP if at >= callback.until else CallbackState.WAITING
-    return callback._replace(state=state, attempts=attempts, due_at=at + _delay(attempts), problem=problem)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _delay(attempts: int) -> timedelta:
-    longest_s = min(FIRST_RETRY_S * 2.0 ** min(attempts - 1, 16), LONGEST_RETRY_S)
-    return timedelta(seconds=longest_s * random.uniform(0.5, 1.0))
-
-
-def _callback(row: sa.Row[Any]) -> Callback:
-    return Callback(**{**row._mapping, "state": CallbackState(row.state)})

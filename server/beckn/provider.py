@@ -107,6 +107,11 @@ class Provider:
         except NotAvailable as refusal:
             kind, code = NO[refusal.reason]
             return {"error": codec.error(Problem(kind, code, str(refusal)))}
+        except (sa.exc.OperationalError, sa.exc.InterfaceError):
+            raise  # the database is away or busy: the message is acted on when it is back
+        except Exception:  # tried for ever it would keep the messages after it waiting
+            logger.exception("acting on a %s failed, and its sender is told", context.action)
+            return {"error": codec.error(Problem(Kind.CORE, Code.BUSINESS, "it failed for a fault of ours; tell us"))}
 
     def _act(
         self, connection: sa.Connection, codec: Codec, context: Context, message: dict[str, Any], at: datetime
@@ -206,7 +211,7 @@ class Provider:
         value = part(rating, "value")
         try:
             stars = float(value) if not isinstance(value, bool) else -1.0
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             stars = -1.0
         if not 0.0 <= stars <= BEST_RATING:
             text = f"a rating is a number from 0 to {BEST_RATING:g}; {str(value)[:40]!r} came"

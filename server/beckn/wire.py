@@ -4,6 +4,7 @@ Sources: Beckn core 0.9.4 (core.yaml) for the shapes, BECKN-005 (Draft 01) for t
 """
 
 import json
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final, NoReturn
 
@@ -84,6 +85,8 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise _unreadable(f"it is {type(body).__name__}, not an object")
     if _depth(body) > DEEPEST:
         raise _unreadable(f"it is nested more than {DEEPEST} levels deep")
+    if b"\\u" in raw and not all(_can_be_kept(text) for text in _texts(body)):
+        raise _unreadable("a text holds the character 0 or half of a character")
     return body
 
 
@@ -102,6 +105,24 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _unreadable(why: str) -> Problem:
     return Problem(Kind.SCHEMA, Code.INVALID_REQUEST, f"the body cannot be read: {why}; send one Beckn message as JSON")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text and name in a message."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _can_be_kept(text: str) -> bool:
+    """Whether a text can be encoded, signed and stored: JSON may escape what no database and no UTF-8 takes."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _depth(value: Any) -> int:

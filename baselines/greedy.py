@@ -5,16 +5,28 @@ score of a slot as its cost: energy, carbon and lateness, added up in GBP.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from baselines.queue_rules import queue_of, slot_positions
+from baselines.schedule import (
+    NOWHERE,
+    Board,
+    Floats,
+    Place,
+    Reserved,
+    Schedule,
+    Task,
+    Weights,
+    before,
+    check_weights,
+    schedule_by,
+    scores_gbp,
+)
 from data.jobs import JobSpec
-from data.schedule import CarbonPoint, FlexOffer, JobMetadata, PricePoint, ScheduledJob
+from data.schedule import CarbonPoint, PricePoint
 from data.schema import PERIOD_H
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
@@ -22,64 +34,7 @@ from envs.job_queue_view import COMMITTED_LEADS
 from envs.outlook import CARBON_FIELDS
 from envs.single import SystemEnv
 
-Floats = NDArray[np.float64]
-HALF_HOUR: Final = timedelta(hours=PERIOD_H)
 ROUNDING_KW: Final = 1e-9  # sums of powers differ by this at most
-NOWHERE: Final = -1
-
-
-class Weights(NamedTuple):
-    """What a slot is judged by.
-
-    Attributes:
-        carbon_penalty_weight: GBP per kg of carbon dioxide.
-        sla_penalty_weight: Times each job's own price of lateness.
-        max_power_kw: Highest power of all jobs together.
-    """
-
-    carbon_penalty_weight: float = 0.5
-    sla_penalty_weight: float = 2.0
-    max_power_kw: float = 12_000.0
-
-
-class Reserved(NamedTuple):
-    """Power that is spoken for: drawn by a job that has begun, or promised not to be drawn.
-
-    Attributes:
-        job_id: Whose it is. That job neither runs in the window nor is offered again.
-        power_kw: How much.
-        start: First instant.
-        end: First instant after it.
-    """
-
-    job_id: str
-    power_kw: float
-    start: datetime
-    end: datetime
-
-
-class Schedule(NamedTuple):
-    """Where everything goes.
-
-    Attributes:
-        scheduled_jobs: In order of start, then of job id.
-        flex_offers: Of those that could run at another time, in the same order.
-        unplaced: Ids of jobs that do not fit into the horizon at all, in the order in which they were tried.
-    """
-
-    scheduled_jobs: list[ScheduledJob]
-    flex_offers: list[FlexOffer]
-    unplaced: list[str]
-
-
-class _Task(NamedTuple):
-    """A job in half-hours of the horizon."""
-
-    spec: JobSpec
-    duration: int
-    earliest: int
-    latest: int
-    deadline: int
 
 
 def schedule(
@@ -106,67 +61,75 @@ def schedule(
         ValueError: The series are empty, have gaps or differ in time, two jobs share an id, or a weight is not a
             finite number of 0 or more (the power above 0).
     """
-    start = _checked_series(prices, carbon)
-    _check_weights(weights)
-    seen = [job.job_id for job in jobs]
-    if len(set(seen)) < len(seen):
-        raise ValueError(f"job ids come twice: {sorted({i for i in seen if seen.count(i) > 1})}; give each job its own")
-    price = np.array([point.system_buy_price_gbp_per_mwh for point in prices])
-    intensity = np.array([point.carbon_intensity_g_per_kwh for point in carbon])
-    cost_before, carbon_before = _before(price * PERIOD_H / 1000.0), _before(intensity * PERIOD_H / 1000.0)
-    score_before = cost_before + weights.carbon_penalty_weight * carbon_before
-    free_kw = np.full(len(price), weights.max_power_kw)
-    barred: dict[str, list[slice]] = {}
-    for one in reserved:
-        window = _window(one, start, free_kw.size)
-        free_kw[window] -= one.power_kw
-        barred.setdefault(one.job_id, []).append(window)
-    placed: list[tuple[_Task, int]] = []
-    unplaced = []
-    for job in sorted(jobs, key=lambda job: (-job.priority, job.deadline, job.job_id)):
-        task = _task(job, start)
-        at = _place(_without(free_kw, barred.get(job.job_id, [])), task, score_before, weights)
-        if at == NOWHERE:
-            unplaced.append(job.job_id)
-            continue
-        free_kw[at : at + task.duration] -= job.power_kw
-        placed.append((task, at))
-    rows, offers = [], []
-    for task, at in sorted(placed, key=lambda pair: (pair[1], pair[0].spec.job_id)):
-        job, stop = task.spec, at + task.duration
-        extra_gbp = None if job.job_id in barred else _cost_of_moving(free_kw, task, at, score_before, weights)
-        began = start + at * HALF_HOUR
-        ended = began + timedelta(hours=job.duration_hours)
-        rows.append(
-            ScheduledJob(
-                job_id=job.job_id,
-                start_time=began,
-                end_time=ended,
-                power_kw=job.power_kw,
-                expected_cost_gbp=job.power_kw * _share(cost_before, at, job.duration_hours),
-                expected_carbon_kg=job.power_kw * _share(carbon_before, at, job.duration_hours),
-                is_flexible_offer=extra_gbp is not None,
-                metadata=JobMetadata(
-                    lateness_hours=max((ended - job.deadline) / timedelta(hours=1), 0.0),
-                    cluster_id=job.cluster_id,
-                    priority=job.priority,
-                ),
+    return schedule_by(greedily, jobs, prices, carbon, weights, reserved)
+
+
+def greedily(tasks: Sequence[Task], board: Board) -> list[Place]:
+    """Place task by task; what moving one costs is with the others where they are. A `Planner`."""
+    free_kw = board.free_kw.copy()
+    starts = [first_come(free_kw, task, board) for task in tasks]
+    return [
+        Place(at, None if at == NOWHERE else cost_of_moving(free_kw, task, at, board))
+        for task, at in zip(tasks, starts, strict=True)
+    ]
+
+
+def first_come(free_kw: Floats, task: Task, board: Board) -> int:
+    """Take the best place that is left for a task off what is free, shape (n,), and say where; `NOWHERE` if none is."""
+    left_kw = np.minimum(free_kw, task.free_kw) if task.barred else free_kw
+    power_kw, last = task.spec.power_kw, free_kw.size - task.duration
+    at: int = best_start(
+        left_kw,
+        power_kw,
+        task.duration,
+        task.earliest,
+        min(task.latest, last),
+        task.on_time,
+        board.score_before,
+        task.late_gbp,
+    )
+    if at == NOWHERE:  # unavoidable: the first that fits at all
+        later = range(max(task.latest + 1, task.earliest), last + 1)
+        fits = (slot for slot in later if left_kw[slot : slot + task.duration].min() >= power_kw - ROUNDING_KW)
+        at = next(fits, NOWHERE)
+    if at != NOWHERE:
+        free_kw[at : at + task.duration] -= power_kw
+    return at
+
+
+def cost_of_moving(free_kw: Floats, task: Task, at: int, board: Board) -> float | None:
+    """GBP by which the best other time for a task is worse, none of it in its own.
+
+    Args:
+        free_kw: Power left in each half-hour, shape (n,).
+        task: Runs from `at` on.
+        at: Half-hour.
+        board: Where it runs.
+
+    Returns:
+        The difference, 0 or more; None if there is no other time, or the task's power is sold already.
+    """
+    if task.barred:
+        return None
+    score = scores_gbp(task, board)
+    others = [
+        score[slot]
+        for first, stop in ((task.earliest, at - task.duration), (at + task.duration, task.latest))
+        if (
+            slot := best_start(
+                free_kw,
+                task.spec.power_kw,
+                task.duration,
+                first,
+                min(stop, task.latest),
+                task.on_time,
+                board.score_before,
+                task.late_gbp,
             )
         )
-        if extra_gbp is not None:
-            offers.append(
-                FlexOffer(
-                    offer_id=f"flex-{job.job_id}",
-                    cluster_id=job.cluster_id,
-                    power_kw=job.power_kw,
-                    duration_hours=job.duration_hours,
-                    earliest_start=began,
-                    latest_end=ended,
-                    price_gbp_per_mwh=extra_gbp / (job.power_kw * job.duration_hours / 1000.0),
-                    carbon_intensity_cap_g_per_kwh=float(intensity[at:stop].max()),
-                )
-            )
-    return Schedule(rows, offers, unplaced)
+        != NOWHERE
+    ]
+    return max(float(min(others) - score[at]), 0.0) if others else None
 
 
 class GreedyPolicy:
@@ -196,7 +159,7 @@ class GreedyPolicy:
         Raises:
             ValueError: A share is not 0 to 1, or a weight or the saving is not a finite number of 0 or more.
         """
-        _check_weights(weights)
+        check_weights(weights)
         if not (0.0 <= patient_below <= 1.0 and 0.0 <= min_saving_gbp_per_mwh < float("inf")):
             raise ValueError(
                 f"patient_below {patient_below} and min_saving_gbp_per_mwh {min_saving_gbp_per_mwh}; "
@@ -244,104 +207,10 @@ class GreedyPolicy:
         return _starts(
             seen[self._slots],
             free_kw,
-            _before(unit) * self._added_fraction,
+            before(unit) * self._added_fraction,
             self._weights.sla_penalty_weight,
             np.inf if busy else self._min_saving,
         )
-
-
-def _checked_series(prices: Sequence[PricePoint], carbon: Sequence[CarbonPoint]) -> datetime:
-    times = [point.timestamp for point in prices]
-    if not times:
-        raise ValueError("no price is given; a schedule needs at least one half-hour of prices and carbon")
-    if times != [times[0] + i * HALF_HOUR for i in range(len(times))] or times[0].timestamp() % 1800.0:
-        raise ValueError(f"prices from {times[0]} on must be consecutive half-hours; sort them and fill the gaps")
-    if [point.timestamp for point in carbon] != times:
-        raise ValueError(
-            f"prices cover {times[0]} to {times[-1]} and carbon other times; cut both to the same half-hours"
-        )
-    return times[0]
-
-
-def _check_weights(weights: Weights) -> None:
-    if not (all(0.0 <= w < float("inf") for w in weights) and weights.max_power_kw > 0.0):
-        raise ValueError(f"{weights}: weights must be finite numbers, 0 or above, and max_power_kw above 0")
-
-
-def _before(values: Floats) -> Floats:
-    """Sum of all values before each, and of all: shape (n,) to (n + 1,)."""
-    return np.append(0.0, np.cumsum(values))
-
-
-def _share(before: Floats, at: int, hours: float) -> float:
-    """Sum over `hours` from slot `at`, the last slot perhaps in part."""
-    return float(np.interp(at + hours / PERIOD_H, np.arange(before.size), before) - before[at])
-
-
-def _task(job: JobSpec, start: datetime) -> _Task:
-    """Times rounded so that a plan in half-hours holds for the job: arrival and duration up, the limits down."""
-    return _Task(
-        job,
-        duration=int(np.ceil(job.duration_hours / PERIOD_H - 1e-9)),
-        earliest=max(-((start - job.arrival_time) // HALF_HOUR), 0),
-        latest=(job.arrival_time + timedelta(hours=job.max_deferral_hours) - start) // HALF_HOUR,
-        deadline=(job.deadline - start) // HALF_HOUR,
-    )
-
-
-def _window(one: Reserved, start: datetime, periods: int) -> slice:
-    """Half-hours of the horizon that a reservation touches."""
-    first, stop = (one.start - start) // HALF_HOUR, -((start - one.end) // HALF_HOUR)
-    return slice(min(max(first, 0), periods), min(max(stop, 0), periods))
-
-
-def _without(free_kw: Floats, windows: Sequence[slice]) -> Floats:
-    """Power left to a job that may not run in some windows."""
-    if not windows:
-        return free_kw
-    left = free_kw.copy()
-    for window in windows:
-        left[window] = 0.0
-    return left
-
-
-def _place(free_kw: Floats, task: _Task, score_before: Floats, weights: Weights) -> int:
-    late_gbp = weights.sla_penalty_weight * task.spec.sla_penalty_per_hour * PERIOD_H
-    on_time = task.deadline - task.duration
-    power_kw, last = task.spec.power_kw, free_kw.size - task.duration
-    at = best_start(
-        free_kw, power_kw, task.duration, task.earliest, min(task.latest, last), on_time, score_before, late_gbp
-    )
-    if at == NOWHERE:  # unavoidable: the first that fits at all
-        for at in range(max(task.latest + 1, task.earliest), last + 1):
-            if free_kw[at : at + task.duration].min() >= power_kw - ROUNDING_KW:
-                return at
-        return NOWHERE
-    return at
-
-
-def _cost_of_moving(free_kw: Floats, task: _Task, at: int, score_before: Floats, weights: Weights) -> float | None:
-    """GBP of score by which the best other time, none of it in the job's own, is worse; None if there is none."""
-    job = task.spec
-    late_gbp = weights.sla_penalty_weight * job.sla_penalty_per_hour * PERIOD_H
-    on_time, last = task.deadline - task.duration, free_kw.size - task.duration
-
-    def score(slot: int) -> float:
-        return float(
-            job.power_kw * (score_before[slot + task.duration] - score_before[slot]) + late_gbp * max(slot - on_time, 0)
-        )
-
-    others = [
-        score(slot)
-        for first, stop in ((task.earliest, at - task.duration), (at + task.duration, min(task.latest, last)))
-        if (
-            slot := best_start(
-                free_kw, job.power_kw, task.duration, first, min(stop, task.latest), on_time, score_before, late_gbp
-            )
-        )
-        != NOWHERE
-    ]
-    return max(min(others) - score(at), 0.0) if others else None
 
 
 @njit(cache=True)

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from baselines.greedy import HALF_HOUR, Reserved, Schedule, Weights, schedule
+from baselines.greedy import schedule
+from baselines.schedule import HALF_HOUR, Reserved, Schedule, Scheduler, Weights
 from data.jobs import JobSpec
-from data.schedule import FlexOffer
+from data.schedule import CarbonPoint, FlexOffer, PricePoint
 from dispatch import flexibility
 from dispatch.audit import Audit
 from dispatch.flexibility import GATE_CLOSURE, Offer
@@ -68,6 +69,16 @@ class Plan(NamedTuple):
     bound: Bound
 
 
+class _Given(NamedTuple):
+    """All that a schedule depends on."""
+
+    jobs: list[JobSpec]
+    prices: list[PricePoint]
+    carbon: list[CarbonPoint]
+    weights: Weights
+    reserved: list[Reserved]
+
+
 class Seller:
     """Plans jobs and puts their flexibility on sale."""
 
@@ -79,6 +90,7 @@ class Seller:
         outlook: Outlook,
         weights: Weights = Weights(),  # noqa: B008 - immutable
         terms: Terms = Terms(),  # noqa: B008 - immutable
+        scheduler: Scheduler = schedule,
     ) -> None:
         """Put the parts together.
 
@@ -89,10 +101,12 @@ class Seller:
             outlook: Expects prices and carbon.
             weights: What a slot is judged by.
             terms: Of all offers.
+            scheduler: Says which job runs when, and what could run at another time.
         """
         self._store, self._audit, self._jobs, self._outlook = store, audit, jobs, outlook
-        self._weights, self._terms = weights, terms
+        self._weights, self._terms, self._scheduler = weights, terms, scheduler
         self._until = datetime.min.replace(tzinfo=UTC)
+        self._made: tuple[_Given, Schedule] | None = None
 
     def plan(self, at: datetime, until: datetime | None = None) -> Plan:
         """Plan from the next half-hour on; slow, so call it outside of writing transactions.
@@ -114,8 +128,10 @@ class Seller:
         begun = {one.job_id for one in bound.begun}
         moved = [Reserved(_job_of(one), one.power_kw, one.start, one.end) for one in bound.sold]
         jobs = [job for job in self._jobs(at) if job.job_id not in begun and _can_be_done(job, start)]
-        prices, carbon = self._outlook(start, periods)
-        return Plan(schedule(jobs, prices, carbon, self._weights, [*moved, *bound.begun]), bound)
+        given = _Given(jobs, *self._outlook(start, periods), self._weights, [*moved, *bound.begun])
+        if self._made is None or self._made[0] != given:  # searches of the same half-hour mostly plan the same
+            self._made = given, self._scheduler(*given)
+        return Plan(self._made[1], bound)
 
     def publish(self, connection: sa.Connection, plan: Plan, at: datetime) -> None:
         """Put the offers of a plan on sale in place of all before, unless something was sold since it was made.

@@ -174,9 +174,9 @@ class Bap:
 
 
 class RegistryServer:
-    """A registry of one subscriber, which may be wrong about it."""
+    """A registry of one subscriber, which may be wrong about it and may take its time."""
 
-    def __init__(self, row):
+    def __init__(self, row, thinks_s=0.0):
         self.asked = 0
         outer = self
 
@@ -184,6 +184,7 @@ class RegistryServer:
             def do_POST(self):
                 self.rfile.read(int(self.headers["content-length"]))
                 outer.asked += 1
+                time.sleep(thinks_s)
                 body = json.dumps([row] if isinstance(row, dict) else row).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(body)))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from baselines.greedy import Weights, schedule
+from baselines.greedy import schedule
+from baselines.schedule import Weights
 from data.calendar import LOCAL_TIME_ZONE
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, PricePoint

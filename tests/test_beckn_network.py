@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -18,18 +19,12 @@ from dispatch.audit import Audit
 from dispatch.outlook import synthetic
 from dispatch.selling import Seller
 from dispatch.store import Store
+from server.beckn.app import seller_of
 from server.beckn.registry import HttpRegistry
-from server.beckn.settings import BppSettings, raw_key
+from server.beckn.settings import BppSettings, PlannedBy, raw_key
 from server.beckn.subscription import Subscription
-from tests.bap import Bap, RegistryServer, row_of
+from tests.bap import RegistryServer, row_of
 from tests.bpp import Running, ask
-
-
-@pytest.fixture
-def bap():
-    bap = Bap()
-    yield bap
-    bap.close()
 
 
 @pytest.fixture
@@ -44,6 +39,19 @@ def test_a_subscriber_is_looked_up_once_and_remembered(store, bap):
     bpp = Running(store, bap, registry=HttpRegistry(registry.url))
     for count in range(3):
         assert bap.post(bpp.client, bap.message("search", {"intent": {}})).status_code == 200, count
+    assert registry.asked == 1
+    bpp.close()
+    registry.close()
+
+
+def test_many_simultaneous_messages_of_one_buyer_ask_the_registry_once(store, bap):
+    """All come while the registry is still thinking."""
+    registry = RegistryServer(row_of(bap), thinks_s=0.5)
+    bpp = Running(store, bap, registry=HttpRegistry(registry.url))
+    bodies = [bap.message("search", {"intent": {}}) for _ in range(24)]
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        answers = list(pool.map(lambda body: bap.post(bpp.client, body), bodies))
+    assert [answer.status_code for answer in answers] == [200] * len(bodies)
     assert registry.asked == 1
     bpp.close()
     registry.close()
@@ -127,8 +135,9 @@ def test_settings_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch
         BppSettings.from_environment()
 
 
-def test_a_search_is_planned_and_what_it_finds_can_be_ordered(store, bap):
-    seller = Seller(store, Audit(store), lambda at: workloads(None, at), synthetic)
+@pytest.mark.parametrize("planner", list(PlannedBy))
+def test_a_search_is_planned_and_what_it_finds_can_be_ordered(planner, store, bap):
+    seller = seller_of(BppSettings(planner=planner), store, Audit(store))
     bpp = Running(store, bap, seller=seller)
     deal = {"transaction_id": "deal"}
     items = ask(bpp, bap, "search", {"intent": {}}, **deal)["message"]["catalog"]["bpp/providers"][0]["items"]

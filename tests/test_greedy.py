@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from baselines.greedy import NOWHERE, GreedyPolicy, Weights, best_start, schedule
+from baselines.greedy import GreedyPolicy, best_start, schedule
 from baselines.queue_rules import AsapPolicy
+from baselines.schedule import NOWHERE, Weights
 from data.jobs import JobSpec
 from data.publication import hide_unpublished
 from data.schedule import CarbonPoint, FlexOffer, PricePoint, ScheduledJob

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.greedy import Reserved, Weights, schedule
+from baselines import schedule_mpc
+from baselines.greedy import schedule
+from baselines.schedule import Reserved, Weights
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, FlexOffer, PricePoint
 from data.synthetic import generate
@@ -46,8 +48,15 @@ def store(tmp_path):
     store.close()
 
 
-def seller_of(store, jobs, **changes):
-    return Seller(store, Audit(store), lambda at: jobs, flat, Weights(0.0, 1.0, **changes))
+@pytest.fixture(params=[schedule, schedule_mpc.schedule], ids=["greedy", "mpc"])
+def seller_of(request):
+    """A seller of some jobs, planned by either scheduler."""
+
+    def seller(store, jobs, **changes):
+        weights = Weights(0.0, 1.0, **changes)
+        return Seller(store, Audit(store), lambda at: jobs, flat, weights, scheduler=request.param)
+
+    return seller
 
 
 def order(store, offer_id, power_kw=None, at=NOON, name="order"):
@@ -56,7 +65,7 @@ def order(store, offer_id, power_kw=None, at=NOON, name="order"):
         return confirm(connection, Audit(store), name, at)
 
 
-def test_a_job_is_planned_where_it_is_cheap_and_sold_for_what_moving_costs(store):
+def test_a_job_is_planned_where_it_is_cheap_and_sold_for_what_moving_costs(store, seller_of):
     (offer,) = seller_of(store, [job()]).put_on_sale(NOON)
     assert (offer.offer_id, offer.power_kw) == ("flex-a", 1000.0)
     assert (offer.start, offer.end) == (NOON + timedelta(hours=3), NOON + timedelta(hours=5))
@@ -66,14 +75,33 @@ def test_a_job_is_planned_where_it_is_cheap_and_sold_for_what_moving_costs(store
     assert dearer.price_gbp_per_mwh == 30.0  # one hour at 20 is left and then the night at 60: 50 instead of 20
 
 
-def test_planning_again_writes_nothing_where_nothing_changed(store):
+def test_planning_again_writes_nothing_where_nothing_changed(store, seller_of):
     seller = seller_of(store, [job(), job("b", 500.0)])
     first = seller.put_on_sale(NOON)
     assert seller.put_on_sale(NOON + timedelta(minutes=1), NOON + timedelta(hours=1)) == first
     assert [entry.kind for entry in Audit(store).entries()] == ["offers_published"]
 
 
-def test_what_is_sold_is_not_sold_again_not_run_and_its_place_is_not_taken(store):
+def test_only_what_has_changed_is_planned_anew(store):
+    """A plan is a function of jobs, prices and what is bound; a sale or another half-hour changes one of them."""
+    made = []
+
+    def counted(*given):
+        made.append(given)
+        return schedule(*given)
+
+    seller = Seller(store, Audit(store), lambda at: [job()], flat, Weights(0.0, 1.0), scheduler=counted)
+    before = seller.put_on_sale(NOON)
+    assert seller.put_on_sale(NOON) == before
+    assert len(made) == 1
+    order(store, "flex-a")
+    assert seller.put_on_sale(NOON) == []
+    assert len(made) == 2
+    seller.put_on_sale(NOON + timedelta(minutes=1))
+    assert len(made) == 3
+
+
+def test_what_is_sold_is_not_sold_again_not_run_and_its_place_is_not_taken(store, seller_of):
     jobs = [job(), job("b", 600.0)]
     seller = seller_of(store, jobs, max_power_kw=1600.0)
     seller.put_on_sale(NOON)
@@ -89,7 +117,7 @@ def test_what_is_sold_is_not_sold_again_not_run_and_its_place_is_not_taken(store
     assert drawn <= 1600.0 - 1000.0
 
 
-def test_a_cancelled_order_frees_its_job_for_the_next_plan(store):
+def test_a_cancelled_order_frees_its_job_for_the_next_plan(store, seller_of):
     seller = seller_of(store, [job()])
     before = seller.put_on_sale(NOON)
     order(store, "flex-a")
@@ -99,7 +127,7 @@ def test_a_cancelled_order_frees_its_job_for_the_next_plan(store):
     assert seller.put_on_sale(NOON) == before
 
 
-def test_a_plan_made_before_a_sale_is_not_published_after_it(store):
+def test_a_plan_made_before_a_sale_is_not_published_after_it(store, seller_of):
     seller = seller_of(store, [job()])
     seller.put_on_sale(NOON)
     stale = seller.plan(NOON)
@@ -109,7 +137,7 @@ def test_a_plan_made_before_a_sale_is_not_published_after_it(store):
         assert on_sale(connection, NOON) == []
 
 
-def test_a_job_whose_planned_start_has_passed_runs_and_is_not_planned_again(store):
+def test_a_job_whose_planned_start_has_passed_runs_and_is_not_planned_again(store, seller_of):
     seller = seller_of(store, [job(max_deferral_hours=20.0, deadline=NOON + timedelta(hours=30))])
     (offer,) = seller.put_on_sale(NOON)
     running = offer.start + timedelta(minutes=10)
@@ -119,7 +147,7 @@ def test_a_job_whose_planned_start_has_passed_runs_and_is_not_planned_again(stor
     assert seller_of(store, []).plan(offer.end + timedelta(days=1)).bound.begun != ()  # another process remembers
 
 
-def test_a_sold_job_runs_once_after_its_window_and_is_never_offered_again(store):
+def test_a_sold_job_runs_once_after_its_window_and_is_never_offered_again(store, seller_of):
     jobs = [job(max_deferral_hours=20.0, deadline=NOON + timedelta(hours=30))]
     seller = seller_of(store, jobs)
     (offer,) = seller.put_on_sale(NOON)
@@ -131,7 +159,7 @@ def test_a_sold_job_runs_once_after_its_window_and_is_never_offered_again(store)
     assert seller.plan(moved.start_time + timedelta(minutes=1)).schedule.scheduled_jobs == []
 
 
-def test_what_leaves_no_time_or_cannot_be_in_time_is_not_offered(store):
+def test_what_leaves_no_time_or_cannot_be_in_time_is_not_offered(store, seller_of):
     assert seller_of(store, [job(deadline=NOON + timedelta(hours=2))]).put_on_sale(NOON + timedelta(minutes=30)) == []
     late = FlexOffer(
         offer_id="flex-x",

@@ -13,7 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from baselines.greedy import Weights
+from baselines import greedy, schedule_mpc
+from baselines.schedule import Scheduler, Weights
 from data.load import load
 from data.workloads import workloads
 from dispatch import books
@@ -29,7 +30,7 @@ from server.beckn.outbox import Outbox
 from server.beckn.provider import Provider
 from server.beckn.registry import HttpRegistry
 from server.beckn.routes import Endpoint
-from server.beckn.settings import BppSettings, raw_key
+from server.beckn.settings import BppSettings, PlannedBy, raw_key
 from server.beckn.signing import private_key, public_key
 from server.beckn.subscription import Subscription
 from server.beckn.wire import Code, Kind, Problem, nack
@@ -37,6 +38,10 @@ from server.beckn.wire import Code, Kind, Problem, nack
 logger = logging.getLogger(__name__)
 
 SETTLED_EVERY_S: Final = 60.0
+SCHEDULERS: Final[dict[PlannedBy, Scheduler]] = {
+    PlannedBy.GREEDY: greedy.schedule,
+    PlannedBy.MPC: schedule_mpc.schedule,
+}
 
 
 def now() -> datetime:
@@ -137,6 +142,7 @@ def seller_of(settings: BppSettings, store: Store, audit: Audit) -> Seller:
         outlook,
         Weights(max_power_kw=settings.max_power_kw),
         terms,
+        SCHEDULERS[settings.planner],
     )
 
 

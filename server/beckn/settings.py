@@ -2,6 +2,7 @@
 
 import base64
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,6 +13,13 @@ from server.beckn.inbox import MessageIds
 from server.settings import FOLDER_VARIABLE
 
 PREFIX: Final = "BPP_"
+
+
+class PlannedBy(StrEnum):
+    """What decides which job runs when: the greedy scheduler, or a plan of all jobs together."""
+
+    GREEDY = "greedy"
+    MPC = "mpc"
 
 
 class BppSettings(BaseSettings):
@@ -39,6 +47,7 @@ class BppSettings(BaseSettings):
     baseline: str = Field("10_of_10", description="How delivery is measured, see docs/beckn.md.")
     payment: str = Field("delivered", description="What delivery earns, see docs/beckn.md.")
     least_price_gbp_per_mwh: float = Field(0.0, ge=0.0, description="Nothing is sold for less.")
+    planner: PlannedBy = Field(PlannedBy.GREEDY, description="What plans jobs and prices their flexibility.")
     max_power_kw: float = Field(12_000.0, gt=0.0, description="Power of all planned jobs together.")
     name: str = Field("FlexCompute HPC Cluster", description="Of the platform, for people.")
     provider_name: str = Field("FlexCompute London Zone", description="Of the provider, for people.")

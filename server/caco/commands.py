@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from baselines.greedy import Weights
+from baselines.schedule import Weights
 from data.jobs import JobSpec, Name
 from data.schedule import Instant
 from data.schema import PERIOD_H
@@ -82,7 +82,7 @@ class GetGridForecast(Window):
 
 
 class Optimization(Command):
-    """What counts how much in a plan; see `baselines.greedy.Weights`."""
+    """What counts how much in a plan; see `baselines.schedule.Weights`."""
 
     carbon_penalty_weight: Annotated[float, Field(ge=0, le=1e6, description="GBP per kg of carbon dioxide.")] = (
         Weights().carbon_penalty_weight

@@ -8,7 +8,8 @@ from typing import ClassVar, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from baselines.greedy import Weights, schedule
+from baselines.greedy import schedule
+from baselines.schedule import Weights
 from server.caco.agent import Agent, Ask, Refused, Skill, Unreachable
 from server.caco.answers import Answer, ErrorAnswer, FlexibilityProfile, GridForecast, GridHalfHours, LatestPlan, Plan
 from server.caco.commands import Command, GetFlexibilityProfile, GetGridForecast, GetLatestPlan, RunCacoPlanning

@@ -1,7 +1,7 @@
 """`python main.py orders`: what is offered, committed, delivered and earned."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
@@ -159,22 +159,32 @@ def _store(database: str | None) -> "Store":
 
 
 def _print(found: "Ledger") -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from dispatch.ledger import totals
 
     console = Console()
-    offers = Table(title=f"On sale: {len(found.offers)} offers")
-    for title in ("offer", "cluster", "start", "end", "kW", "GBP/MWh"):
-        offers.add_column(title, justify="right" if title in ("kW", "GBP/MWh") else "left", overflow="fold")
+    count = len(found.offers)
+    part = f", the first {SHOWN} of them here; --as json has all" if count > SHOWN else ""
+    offers = Table(title=f"On sale: {count} offers{part}", box=SIMPLE)
+    for title in ("offer", "cluster", "start", "hours", "kW", "GBP/MWh"):
+        offers.add_column(title, justify="right" if title in ("hours", "kW", "GBP/MWh") else "left", overflow="fold")
     for offer in found.offers[:SHOWN]:
-        times = [f"{at:%Y-%m-%d %H:%M}Z" for at in (offer.start, offer.end)]
         offers.add_row(
-            offer.offer_id, offer.cluster_id, *times, f"{offer.power_kw:g}", f"{offer.price_gbp_per_mwh:.2f}"
+            offer.offer_id,
+            offer.cluster_id,
+            f"{offer.start:%Y-%m-%d %H:%M}Z",
+            f"{(offer.end - offer.start) / timedelta(hours=1):g}",
+            f"{offer.power_kw:g}",
+            f"{offer.price_gbp_per_mwh:.2f}",
         )
     console.print(offers)
-    table = Table(title=f"Orders: {len(found.orders)}", show_footer=True)
+    if not found.orders:
+        console.print("Nothing is ordered yet.")
+        return
+    table = Table(title=f"Orders: {len(found.orders)}", show_footer=True, box=SIMPLE)
     sums = totals(found.orders)
     columns = {
         "order": "", "buyer": "", "state": "", "start": "", "kW": "", "worth GBP": "", "settlement": "",

@@ -80,7 +80,8 @@ class ComputeBlock:
         it_kw: IT power, idle floor and tenants included, shape (horizon,).
         beyond_kw: Promised beyond the capacity, shape (horizon,).
         late_kw: Due jobs that still wait at the end of a period, shape (horizon,).
-        cost_gbp: Lateness, waiting, crowding, and the energy of work that is left at the end.
+        late_gbp: Lateness.
+        cost_gbp: That, waiting, crowding, and the energy of work that is left at the end.
         queue_left_gbp: Lateness of the queue left at the end, quadratic.
         constraints: Flow and capacity.
     """
@@ -136,8 +137,9 @@ class ComputeBlock:
         # A queue left at the end is late for as long as what the mean load leaves free takes to clear it.
         mean_kw = jobs.arriving_kw * jobs.still_running.sum()
         queue_h_per_kw = PERIOD_H * jobs.still_running.sum() / max(capacity_kw - mean_kw, 0.1 * capacity_kw)
+        self.late_gbp = PERIOD_H * late_gbp_per_kwh * cp.sum(self.late_kw)
         self.cost_gbp = (
-            PERIOD_H * late_gbp_per_kwh * cp.sum(self.late_kw)
+            self.late_gbp
             + PERIOD_H * waiting_gbp_per_kwh * cp.sum(waiting_kw)
             + PERIOD_H * crowding_gbp_per_kwh / len(QUANTILES) * cp.sum(crowded_kw)
             + PERIOD_H * BEYOND_GBP_PER_KWH * cp.sum(self.beyond_kw)

@@ -12,6 +12,7 @@ from baselines.site_planner import SitePlanner
 from data.arrivals import expected_jobs
 from data.schema import PERIOD_H
 from envs.fields import FloatArray
+from envs.information import FORECAST_PERIODS
 from envs.single import SystemEnv
 from envs.site import SiteSystem
 from envs.site_view import WANTED_LEADS
@@ -84,9 +85,24 @@ class SiteMpcPolicy:
         """Plans that left a hard limit or began outside one, and plans that no solver found."""
         return {"relaxed_plans": self.planner.relaxed_plans, "failed_plans": self.planner.failed_plans}
 
+    def believed(self) -> dict[str, float]:
+        """What the last plan expects of the coming day, and the worth of a MWh in the battery that it counts with.
+
+        What was bought day-ahead is taken to be worth what it cost. A plan that reaches further than a day, or less
+        far, tells nothing.
+        """
+        if self.planner.horizon != FORECAST_PERIODS:
+            return {}
+        stored_kwh = self._plan.energy_kwh[-1] - self._now.energy_kwh
+        held = max(self._now.stored_gbp_per_mwh, 0.0)
+        gain_gbp = self.planner.earned_gbp + held * float(stored_kwh) / 1000.0
+        return {"believed_gbp_per_day": gain_gbp, "believed_gbp_per_mwh": held}
+
     def plan(self, observation: FloatArray) -> Plan:
         """The whole plan behind `act`; each call takes the observation for the next period's."""
-        return self.planner.plan(*self._outlooks(observation))
+        outlooks = self._outlooks(observation)
+        self._now, self._plan = outlooks[0], self.planner.plan(*outlooks)
+        return self._plan
 
     def _outlooks(self, observation: FloatArray) -> list[Outlook]:
         """What is expected, one outlook for each path of the planner."""

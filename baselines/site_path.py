@@ -27,6 +27,8 @@ class SitePath:
         compute: Its jobs.
         cost_gbp: Of the plan, but for what is not linear in it.
         bent_gbp: The rest: the price of moves of the plant, and of a queue left at the end.
+        paid_gbp: The part of the cost that is money changing hands within the horizon: no worth of what is left at its
+            end, no price of a risk.
         constraints: Of all blocks and the meter.
     """
 
@@ -56,11 +58,15 @@ class SitePath:
         self._import_price = cp.Parameter(horizon)  # GBP per kWh
         blocks = (self.battery, self.capacity, self.compute, self.thermal, self.flexibility)
         load_kw = terms.base_load_kw + self.compute.it_kw + self.thermal.cooling_kw
-        self.cost_gbp: Any = (
+        metered_gbp = (
             PERIOD_H * self._import_price @ self._grid_kw
             + PERIOD_H * site.adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._import_kw)
             + PERIOD_H * terms.over_limit_gbp_per_kwh * cp.sum(self._over_kw)
-            + sum(block.cost_gbp for block in blocks)
+        )
+        self.cost_gbp: Any = metered_gbp + sum(block.cost_gbp for block in blocks)
+        sold_gbp = self.capacity.cost_gbp + self.flexibility.cost_gbp
+        self.paid_gbp: Any = (
+            metered_gbp + sold_gbp + self.battery.wear_gbp + self.compute.late_gbp + self.thermal.warm_gbp
         )
         self.bent_gbp = self.thermal.moves_gbp + self.compute.queue_left_gbp
         self.constraints = [

@@ -34,6 +34,7 @@ class SitePlanner:
             inlets above the allowable limit, promises beyond the cluster, due jobs that cannot start at once.
         cost_gbp: Of the last plan found, as the planner counts it, mean of its paths.
         failed_plans: Plans so far that no solver found; the last one, a period later, stood in.
+        solved: Whether a solver found the last plan.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class SitePlanner:
             raise ValueError(f"horizon is {horizon} half-hours; it must be at least {max(leads, 2)}")
         self.site, self.horizon = site, horizon
         self.relaxed_plans = self.failed_plans = 0
-        self.cost_gbp = 0.0
+        self.cost_gbp, self.solved = 0.0, False
         self._weight = np.array(weight)
         self._paths = [SitePath(site, jobs, prices, horizon, leads) for _ in weight]
         self.capacity_kw, self.compute = self._paths[0].capacity_kw, self._paths[0].compute
@@ -85,9 +86,16 @@ class SitePlanner:
         self._program = Program(cost_gbp, constraints, solvers)
         self._last: Plan | None = None
 
+    @property
+    def earned_gbp(self) -> float:
+        """Money that the last plan brings within its horizon, mean of its paths; NaN if no solver found it."""
+        if not self.solved:
+            return float("nan")
+        return -float(self._weight @ [float(path.paid_gbp.value) for path in self._paths])
+
     def forget(self) -> None:
         """Begin a new episode: there is no last plan."""
-        self._last = None
+        self._last, self.solved = None, False
 
     def plan(self, *paths: Outlook) -> Plan:
         """The cheapest plan, mean of those of all paths; if no solver finds one, the last a period later, or rest.
@@ -107,7 +115,8 @@ class SitePlanner:
         last = self._last.later() if self._last else self._paths[0].rest(paths[0])
         reference = Reference(last.it_kw, last.setpoint_c, last.fan_fraction)
         within = [path.feed(now, reference) for path, now in zip(self._paths, paths, strict=True)]
-        if not self._program.solve():
+        self.solved = self._program.solve()
+        if not self.solved:
             self.failed_plans += 1
             self._last = last
             return last

@@ -103,7 +103,8 @@ class ThermalBlock:
         setpoint_c: Supply set-point, shape (horizon,).
         fan_fraction: Fan speed, shape (horizon,).
         hot_k: Inlets above the allowable limit, shape (horizon,).
-        cost_gbp: Warm inlets, and what the removal of the heat left at the end will cost.
+        warm_gbp: Penalty of warm inlets.
+        cost_gbp: That, and what the removal of the heat left at the end will cost.
         moves_gbp: Price of moves, quadratic.
         constraints: Dynamics, trust region and limits.
     """
@@ -148,11 +149,9 @@ class ThermalBlock:
         self.mass_c = self._outputs[0] + states[0]
         self.inlet_c = self._outputs[4] + changed[4]
         moved = cp.sum_squares(setpoint / MAX_SETPOINT_MOVE_K) + cp.sum_squares(fan / MAX_FAN_MOVE)
-        self.cost_gbp = (
-            PERIOD_H * penalty.recommended_gbp_per_c_h * cp.sum(warm)
-            + PERIOD_H * penalty.allowable_gbp_per_c_h * cp.sum(self.hot_k)
-            + self._end_heat_value @ cp.hstack([s[-1] for s in states])
-        )
+        warm_gbp_per_h = penalty.recommended_gbp_per_c_h * cp.sum(warm)
+        self.warm_gbp = PERIOD_H * (warm_gbp_per_h + penalty.allowable_gbp_per_c_h * cp.sum(self.hot_k))
+        self.cost_gbp = self.warm_gbp + self._end_heat_value @ cp.hstack([s[-1] for s in states])
         self.moves_gbp = MOVE_GBP_PER_KW * chiller.capacity_kw * moved
         self.constraints = [
             it_move == it_kw - self._reference.it_kw,

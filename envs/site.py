@@ -197,10 +197,12 @@ class SiteSystem(EpisodeSystem):
             "grid_kw", "power_kw", "it_kw", "cooling_kw", "inlet_c", "tenant_kw", "called_kw", "delivered_kw",
             "excess_c_h",
         )  # fmt: skip
+        energy_kwh = float(lane["energy_kwh"])
         return {
             **{name: float(lane[name]) for name in names},
             "waiting_kwh": float(lane["queue"]["waiting_kwh"]),
-            "charge_fraction": float(lane["energy_kwh"]) / self.battery.capacity_kwh,
+            "energy_kwh": energy_kwh,
+            "charge_fraction": energy_kwh / self.battery.capacity_kwh,
             "imbalance_price_gbp_per_mwh": float(row[model.IMBALANCE_PRICE]),
             "carbon_g_per_kwh": float(row[model.CARBON_INTENSITY]),
         }

@@ -27,6 +27,7 @@ from envs.fields import position
 from envs.scenario import Episode, History, Scenario
 from envs.single import SystemEnv
 from envs.site import SiteSystem
+from evaluation.beliefs import BELIEFS, calibration_of
 from evaluation.rollout import play
 from models import battery as battery_model
 from models import cooling
@@ -118,6 +119,21 @@ def test_an_ordinary_state_is_not_counted(planner):
     relaxed = planner.relaxed_plans
     planner.plan(_outlook())
     assert planner.relaxed_plans == relaxed
+
+
+def test_what_a_plan_is_believed_to_earn_is_what_its_own_flows_cost(system, planner, monkeypatch):
+    nothing_sold = {"tenant_kw": 0.0, "paid_gbp_per_kw": np.zeros(N), "wanted_kw": np.zeros(LEADS)}
+    now = _outlook(**nothing_sold)
+    plan, b, adders = planner.plan(now), system.site.battery, system.site.adders
+    energy_gbp = 0.5 * (now.import_gbp_per_mwh + adders.network_gbp_per_mwh) @ plan.grid_kw / 1000.0
+    wear_gbp = 0.5 * b.wear_gbp_per_kwh * np.abs(plan.power_kw).sum()
+    assert np.abs(plan.power_kw).max() > 100.0
+    assert plan.grid_kw.min() > 0.0
+    penalties_gbp = -planner.earned_gbp - energy_gbp - wear_gbp  # of warm inlets and jobs that wait too long
+    assert -0.05 < penalties_gbp < 0.02 * energy_gbp
+    monkeypatch.setattr(planner._program, "_solvers", ("MOSEK",))  # a solver that is not installed
+    planner.plan(now)
+    assert np.isnan(planner.earned_gbp)
 
 
 def test_sold_turn_down_that_cannot_be_delivered_still_gets_a_plan(planner):
@@ -383,5 +399,7 @@ def test_the_plan_beats_the_rules_over_three_days(scenario):
         policy = (
             SiteMpcPolicy.for_env(env) if name == "mpc" else SiteRulePolicy.for_env(env, "mpc", capacity_fraction=0.5)
         )
-        values[name] = play(env, policy, 0)["reward_gbp"].sum()
+        trace = play(env, policy, 0)
+        values[name], told = trace["reward_gbp"].sum(), calibration_of(trace)
+        assert set(told) == (set(BELIEFS) if name == "mpc" else set())
     assert values["mpc"] > values["rules"]

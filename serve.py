@@ -1,5 +1,6 @@
 """Serve the policy that evaluation chose: `python serve.py --help`."""
 
+import gc
 import logging
 import os
 import signal
@@ -19,11 +20,11 @@ logger = logging.getLogger("serve")
 @hydra.main(version_base="1.3", config_path="conf", config_name="serve")
 def main(cfg: DictConfig) -> None:
     """Load a bundle, decide once, answer until stopped."""
+    gc.disable()  # what is loaded stays: looking through it for garbage takes a tenth of the start
     policy = start_policy(cfg.bundle)  # before all that loads slowly, so that both get ready at the same time
     import uvicorn
     from sqlalchemy.exc import DatabaseError
 
-    from dispatch.offering import SetPointMarket
     from dispatch.store import Store
     from server.address import check_loopback
     from server.dispatcher import Dispatcher
@@ -39,7 +40,11 @@ def main(cfg: DictConfig) -> None:
         store = Store(settings.database_url.get_secret_value())
         dispatcher = Dispatcher.guarded(cfg.bundle, policy=policy)
         operation = instantiate(cfg.operation)
-        market = SetPointMarket.from_environment(operation.offering) if operation.sends_orders else None
+        market = None
+        if operation.sends_orders:
+            from dispatch.set_points import SetPointMarket  # brings the gateway's client
+
+            market = SetPointMarket.from_environment(operation.offering)
         app = create_service(dispatcher, store, settings, operation, market)
     except (OSError, ValueError, DatabaseError) as error:
         policy.close()
@@ -48,6 +53,8 @@ def main(cfg: DictConfig) -> None:
     name = dispatcher.policy_name
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)
     logger.info("what to send: http://%s:%d/docs   stop: Ctrl-C", cfg.host, cfg.port)
+    gc.freeze()  # nor need it be looked through later, while somebody waits for a decision
+    gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn sends it on once it has stopped
     try:
         uvicorn.run(

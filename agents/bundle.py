@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import onnxruntime
-
 from envs.fields import Field, FloatArray
 
 MANIFEST: Final = "bundle.json"
@@ -20,6 +18,8 @@ class OnnxPolicy:
 
     def __init__(self, network: bytes | str | Path) -> None:
         """Load a graph from bytes or a file, to run on one thread."""
+        import onnxruntime  # a manifest is read without it
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3

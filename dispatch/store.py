@@ -9,11 +9,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+NEWEST: Final = max(file.name for file in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+VERSION: Final = sa.table("alembic_version", sa.column("version_num"))
 WRITER_LOCK: Final = 0x67726964  # any number, as long as every process of ours takes the same
 BUSY_MS: Final = 5_000
 KINDS: Final = ("sqlite", "postgresql")
@@ -125,7 +125,20 @@ class Store:
         """Give every connection back."""
         self.engine.dispose()
 
+    def _version(self) -> str | None:
+        """The migration that the tables are at, None where there are none."""
+        with self.reading() as connection:
+            if not sa.inspect(connection).has_table(VERSION.name):
+                return None
+            version: str | None = connection.scalar(sa.select(VERSION.c.version_num))
+            return version
+
     def _migrate(self) -> None:
+        if self._version() == NEWEST:
+            return
+        from alembic import command  # slow to load, and needed after an upgrade only
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with self.writing() as connection:

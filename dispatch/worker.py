@@ -4,6 +4,7 @@ A thread cannot be stopped, and a solver that hangs inside compiled code may hol
 be killed. Parent and child exchange pickles over a pipe that nobody else can reach.
 """
 
+import gc
 import logging
 import os
 import pickle
@@ -137,6 +138,7 @@ class Worker(Generic[Question, Answer]):
 
 def _serve(pipe: Connection) -> None:
     """The child: build once, then answer until the parent is gone."""
+    gc.disable()  # what is loaded stays
     try:
         build, arguments = pickle.loads(pipe.recv_bytes())
         module, _, name = build.partition(":")
@@ -146,6 +148,8 @@ def _serve(pipe: Connection) -> None:
             logger.exception("cannot be built")
         pipe.send(Told(None, f"{type(error).__name__}: {error}"))
         return
+    gc.freeze()
+    gc.enable()
     pipe.send(Told(None, None))
     while True:
         question = pipe.recv()

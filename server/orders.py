@@ -8,7 +8,6 @@ from fastapi.responses import HTMLResponse, Response
 
 from dispatch.flexibility import NotAvailable
 from dispatch.ledger import detail, ledger, orders_csv
-from dispatch.order_page import order_page
 from dispatch.store import Store
 from server.schemas import Problem, Refusal
 from server.section import Section
@@ -50,6 +49,8 @@ def orders_section(store: Store) -> Section:
     @router.get("/v1/orders/{order_id}/page", response_class=Response, responses=PAGE | UNKNOWN)
     def page(order_id: str) -> HTMLResponse:
         """One order as a page: baseline, meter and commitment as a picture, and its statement."""
+        from dispatch.order_page import order_page  # brings the templates' engine
+
         return HTMLResponse(order_page(_detail(order_id)))
 
     return Section(router)

@@ -11,8 +11,6 @@ import pandas as pd
 import sqlalchemy as sa
 
 from data.clients.endpoints import Endpoints
-from data.download import update
-from data.sources import ZONE
 from dispatch.audit import Audit
 from dispatch.execution import Execution
 from dispatch.orders import OPEN, order_table
@@ -37,6 +35,9 @@ def follow_data(folder: Path | None, first: date | None, every: timedelta, urls:
         return Job("data", about, every, None, "set operation.data_folder and operation.data_first")
 
     def work() -> str:
+        from data.download import update  # brings every client, which a service that follows nothing need not load
+        from data.sources import ZONE
+
         done = asyncio.run(update(folder, first, datetime.now(ZONE).date() + timedelta(days=1), urls))
         if done.failed:
             raise RuntimeError(f"{len(done.failed)} of {done.fetched} parts failed, the first: {done.failed[0]}")

@@ -6,30 +6,21 @@ import time
 import warnings
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from data.publication import hide_unpublished
-from data.synthetic import generate
 from dispatch import decisions
 from dispatch.audit import Audit
 from dispatch.exposure import Limits
 from dispatch.store import Store
-from envs.battery import BatterySystem
 from envs.information import READ
-from envs.scenario import History, Scenario
-from envs.single import SystemEnv
-from evaluation.rollout import play
 from server.app import create_app
-from server.bundle import Bundle
 from server.desk import Desk
 from server.dispatcher import Dispatcher
 from server.live_routes import live_section
 from server.risk_routes import risk_section
 from server.schemas import example
-from tests.small_bundle import BATTERY, write_small_bundle
+from tests.small_bundle import write_small_bundle
 from tests.test_orders import Clock
 
 with warnings.catch_warnings():
@@ -64,17 +55,6 @@ def opened(dispatcher):
     yield open_on
     for client in clients:
         client.__exit__(None, None, None)
-
-
-def view_at(table, row, minute=0, history=144):
-    """What a caller who keeps `history` periods knows of the market when a row is decided."""
-    view = hide_unpublished(table[list(READ)], row, minute).iloc[row - history : row + 110]
-    columns = {}
-    for name in READ:
-        values = view[name]
-        last = values.index.get_loc(values.last_valid_index())
-        columns[name] = [None if np.isnan(value) else value for value in values.iloc[: last + 1]]
-    return {"start": view.index[0].isoformat(), **columns}
 
 
 def reading(at, charge_fraction=0.62):
@@ -238,76 +218,3 @@ def test_a_database_that_is_gone_holds_up_no_answer_and_gets_every_record_when_i
     kinds = [entry.kind for entry in Audit(store).entries()]
     assert kinds == [*["decision"] * 3, "risk_pause", "decision", "risk_pause"]
     assert Audit(store).faults() == []
-
-
-DAYS = {"2024-03-31": 46, "2024-10-27": 50, "2024-06-04": 48}
-
-
-@pytest.mark.parametrize("minutes", [30, 15])
-@pytest.mark.parametrize(("day", "periods"), DAYS.items())
-def test_a_day_through_the_service_is_worth_what_the_backtest_says(day, periods, minutes, tmp_path, opened_of):
-    """Readings, decisions and prices in accelerated time; the battery is the simulated one, fed with the answers."""
-    first = pd.Timestamp(day) - pd.Timedelta(days=5)
-    span = (str(first.date()), str((pd.Timestamp(day) + pd.Timedelta(days=3)).date()))
-    table = generate(*span)
-    begin = pd.Timestamp(day, tz="Europe/London").tz_convert("UTC")
-    bundle = Bundle.read(write_small_bundle(tmp_path / "bundle", minutes=minutes))
-    scenario = Scenario(History(table, bundle.forecaster()), span, "split")
-    row = table.index.get_loc(begin)
-    scenario.episodes = [(row, row + periods + 60)]  # live operation never ends, so neither does the episode in sight
-    system = BatterySystem(scenario, BATTERY, decision_minutes=minutes)
-    system.start_fraction = 0.5
-    backtest = play(SystemEnv(system), bundle.policy(), seed=0)
-
-    clock = Clock()
-    store = Store(f"sqlite:///{tmp_path / 'state.db'}")
-    client = opened_of(bundle.folder, store, clock)
-    env = SystemEnv(system)
-    env.reset(seed=0)
-    charge_fraction, gains_gbp = 0.5, []
-    per_period = 30 // minutes
-    for n in range((periods + 4) * per_period):  # the last prices of the day are published after it
-        due = env.system.when(env.lanes[0])
-        clock.now = (due + pd.Timedelta(seconds=20)).to_pydatetime()
-        measured = client.post("/v1/telemetry", json=reading(clock.now, charge_fraction)).json()
-        assert measured["recorded"]
-        at = table.index.get_loc(due.floor("30min"))
-        answer = client.post("/v1/dispatch", json={"market": view_at(table, at, due.minute % 30)}).json()
-        assert answer["rung"] == "policy"
-        power_kw = answer["power_kw"]
-        assert power_kw == pytest.approx(backtest["power_kw"].iloc[n], abs=1e-3)
-        most_kw = BATTERY.max_charge_kw if power_kw > 0.0 else BATTERY.max_discharge_kw
-        *_, info = env.step(np.array([power_kw / most_kw], dtype=np.float32))
-        assert info["power_kw"] == pytest.approx(power_kw, abs=1e-3), "what was answered is what the battery did"
-        charge_fraction = info["charge_fraction"]
-        gains_gbp.append(sum(value for name, value in info["reward_gbp"].items() if name in ("imbalance", "wear")))
-
-    steps = periods * per_period
-    earned = (backtest["imbalance_gbp"] + backtest["wear_gbp"]).iloc[:steps]
-    assert sum(gains_gbp[:steps]) == pytest.approx(earned.sum(), abs=0.005)
-    state = client.get("/v1/risk/state").json()
-    rows = list(decisions.since(store, begin.to_pydatetime()))
-    assert len(rows) == steps + 4 * per_period
-    booked = [each.gain_gbp for each in rows[:steps]]
-    assert None not in booked
-    assert sum(booked) == pytest.approx(earned.sum(), abs=0.005), "the service's own books agree to the penny"
-    assert abs(earned.sum()) > 1.0
-    assert state["session"] > day
-    assert len(list(Audit(store).entries("decision"))) == len(rows)
-    assert Audit(store).faults() == []
-
-
-@pytest.fixture
-def opened_of(opened):
-    """As `opened`, for a bundle of its own."""
-    clients = []
-
-    def open_on(folder, store, clock):
-        desk = Desk(Dispatcher.from_bundle(folder), store, Limits(), clock)
-        client = TestClient(create_app(desk, [live_section(desk), risk_section(desk)]))
-        clients.append(client)
-        return client.__enter__()
-
-    yield open_on
-    for client in clients:
-        client.__exit__(None, None, None)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from dispatch.audit import Audit
 from dispatch.execution import Commitment, Execution, order_id
-from dispatch.offering import Offering, SetPointMarket
+from dispatch.offering import Offering
 from dispatch.orders import Orders, State
+from dispatch.set_points import SetPointMarket
 from dispatch.store import Store
 from server.dispatcher import Dispatcher
 from server.service import Operation, create_service

@@ -26,6 +26,7 @@ from baselines.price_fan import PriceFan
 from data.publication import hide_unpublished
 from data.synthetic import generate
 from dispatch.ladder import Proposal
+from dispatch.store import Store
 from dispatch.worker import Worker
 from envs.battery import BatterySystem
 from envs.information import READ
@@ -636,8 +637,15 @@ def test_a_network_that_is_missing_or_damaged_is_refused(bundle, tmp_path):
         Dispatcher.from_bundle(tmp_path)
 
 
-def test_serving_loads_no_learner():
-    code = "import server.app, sys; print([m for m in ('torch', 'stable_baselines3', 'hydra') if m in sys.modules])"
+def test_serving_loads_no_learner_no_solver_no_client_and_no_migration(tmp_path):
+    """Each of them would be waited for at every start."""
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    Store(url).close()
+    unwanted = ("torch", "stable_baselines3", "hydra", "cvxpy", "httpx", "alembic", "onnxruntime", "jinja2")
+    code = (
+        "import server.service, sys; from dispatch.store import Store; "
+        f"Store({url!r}).close(); print([m for m in {unwanted} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -4,15 +4,18 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import dispatch.decisions
 import dispatch.orders
 import dispatch.readings  # noqa: F401
 import server.beckn.inbox  # noqa: F401  every table registers where it is used
 from dispatch.audit import Audit, audit_table
-from dispatch.store import TABLES, Store
+from dispatch.store import MIGRATIONS, NEWEST, TABLES, Store
 
 NOON = datetime(2024, 3, 31, 12, 0, tzinfo=UTC)
 
@@ -29,6 +32,23 @@ def test_opening_a_store_again_keeps_what_it_holds(store_url):
         with store.writing() as connection:
             assert Audit(store).append(connection, "start", {}, NOON).sequence == expected
         store.close()
+
+
+def test_the_newest_migration_is_the_one_that_the_files_lead_to():
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == NEWEST
+
+
+def test_tables_behind_the_newest_migration_are_brought_up_to_it(store_url):
+    store, config = Store(store_url), Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with store.writing() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0006")
+    assert not sa.inspect(store.engine).has_table("decision")
+    store.close()
+    store = Store(store_url)
+    assert sa.inspect(store.engine).has_table("decision")
+    store.close()
 
 
 def test_what_fails_half_way_leaves_nothing_behind(store):

@@ -165,7 +165,7 @@ class Dispatcher:
             policy.close()
             raise ValueError(str(error)) from error
         # Not waited for, and not sooner: the first rung decides meanwhile, and needs the processor to get ready.
-        planner = Worker[Case, Proposal]("the planner", "server.minds:bundled_planner", bundle.folder)
+        planner = Worker[Case, Proposal]("the planner", "server.practice:planner", bundle.folder)
         dispatcher = cls(
             bundle.site,
             bundle.policy_name,

@@ -4,7 +4,6 @@ The first two load libraries that may fail or hang, so a live dispatcher asks th
 others are arithmetic on published prices.
 """
 
-from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -117,11 +116,6 @@ def bundled_mind(folder: Path) -> Mind:
     bundle = Bundle.read(folder)
     policy = bundle.policy()
     return Mind(bundle.site, bundle.forecaster(), policy)
-
-
-def propose_by(folder: Path) -> Callable[[Case], Proposal]:
-    """What a process of its own answers with for a bundle's policy; see `server.bundle.Bundle` for what is raised."""
-    return bundled_mind(folder).propose
 
 
 def bundled_planner(folder: Path) -> Planner:

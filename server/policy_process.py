@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 def start_policy(folder: str | Path) -> Worker[Case, Proposal]:
     """Start it; what is wrong with the bundle is told by `await_ready`."""
-    return Worker("the policy", "server.minds:propose_by", Path(folder))
+    return Worker("the policy", "server.practice:policy", Path(folder))

@@ -2,12 +2,14 @@
 
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from data.clients.transport import Patience
 
 HASTY = Patience(attempts=3, first_wait_s=0.01, jitter_s=0.01, timeout_s=0.4)
+LATE_S = 2.0 * HASTY.timeout_s
 KEY = "s3cret-key"
 INVENTORY = {
     "inference": {"asic": {"power": 10000, "tokens": 5000}, "gpu": {"power": 3333, "tokens": 1000}},
@@ -25,7 +27,7 @@ class Market:
 
     def __init__(self):
         self.machines, self.applied, self.seen = None, [], []
-        self.before, self.after = [], []  # statuses, or "cut", to answer with instead: before or after doing the PUT
+        self.before, self.after = [], []  # a status, "cut" or "late" to answer with before or after doing the PUT
         self.power = 100_000
         self.prices = [
             {
@@ -73,6 +75,10 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         status, answer = self.server.market.answer(self.command, self.path, body, self.headers)
         if status == "cut":
+            self.close_connection = True
+            return
+        if status == "late":  # nobody waits so long
+            time.sleep(LATE_S)
             self.close_connection = True
             return
         content = json.dumps(answer).encode()

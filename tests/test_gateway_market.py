@@ -57,7 +57,7 @@ def test_a_bid_is_in_force_and_answered_from_the_record_ever_after(market):
         submit_bid(bid("bid-1", gpu_compute=4))
 
 
-@pytest.mark.parametrize("fate", ["cut", 500, 503])
+@pytest.mark.parametrize("fate", ["cut", "late", 500, 503])
 def test_a_bid_that_arrived_but_was_not_answered_is_not_sent_again(market, fate):
     market.after = [fate]
     assert submit_bid(bid("bid-1", gpu_compute=2))["gpu_compute"] == 2

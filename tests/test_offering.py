@@ -22,6 +22,7 @@ from dispatch.orders import Orders, State
 from dispatch.set_points import SetPointMarket
 from dispatch.store import Store
 from server.dispatcher import Dispatcher
+from server.schemas import example
 from server.service import Operation, create_service
 from server.settings import Settings
 from tests.gateway_server import COUNTS, HASTY, INVENTORY, KEY, Market, open_market
@@ -96,7 +97,7 @@ def test_what_is_offered_fits_beside_battery_and_cooling_and_is_no_more_than_wan
 
 def test_each_step_s_offer_is_in_force_once_whatever_gets_lost(gateway, store):
     clock = Clock()
-    gateway.before, gateway.after = ["cut", 503], ["cut"]
+    gateway.before, gateway.after = ["cut", 503], ["cut", "late"]
     loop = execution(store, clock, [0.0, 50.0, -50.0])
     for _ in range(3):
         begin = clock.now
@@ -162,6 +163,22 @@ def test_the_service_sends_its_steps_to_the_gateway_and_a_gateway_that_is_down_i
         assert len(gateway.puts()) == sent
     assert gateway.applied[0] == dict.fromkeys(COUNTS, 0) | {"gpu_compute": 24}
     assert gateway.puts()[0]["Idempotency-Key"].startswith("dispatch-")
+    assert Audit(store).faults() == []
+
+
+def test_a_gateway_that_answers_after_the_time_limit_holds_up_no_decision_and_gets_no_offer_twice(
+    gateway, bundle, store
+):
+    gateway.after = ["late"]
+    operation = Operation(orders_every_s=0.05, health_every_s=0.1, sends_orders=True, offering=OFFERING)
+    app = create_service(Dispatcher.from_bundle(bundle), store, Settings(), operation, SetPointMarket(OFFERING, ONCE))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        until(lambda: gateway.applied)
+        assert client.post("/v1/dispatch", json=example()).json()["rung"] == "policy", "while the gateway says nothing"
+        orders = Orders(store, Audit(store), SetPointMarket(OFFERING, ONCE))
+        until(lambda: orders.newest(1)[0].state is State.ACCEPTED)
+    sent = [headers["Idempotency-Key"] for headers in gateway.puts()]
+    assert len(sent) == len(set(sent)) == len(gateway.applied)
     assert Audit(store).faults() == []
 
 

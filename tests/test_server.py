@@ -38,10 +38,12 @@ from forecasting.saved import save
 from models import battery as battery_model
 from models.battery import Battery
 from models.settlement import Adders
+from server import practice
 from server.app import MOST_BODY_BYTES, create_app
 from server.bundle import Bundle, PolicyName, Site
 from server.dispatcher import Budgets, Dispatcher, explain
 from server.market_view import HISTORY_PERIODS
+from server.minds import bundled_mind
 from server.schemas import example
 
 with warnings.catch_warnings():
@@ -564,6 +566,21 @@ def test_in_processes_of_their_own_policy_and_planner_decide_the_same(bundle, ta
             order = order_at(table, row, 0.4)
             assert one.post(URL, json=order).json() == other.post(URL, json=order).json()
     guarded.close()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "mpc"])
+def test_a_process_that_decides_has_decided_before_it_calls_itself_ready(kind, bundle):
+    asked = []
+    mind = bundled_mind(bundle(kind))
+
+    def propose(case):
+        asked.append(mind.propose(case))
+        return asked[-1]
+
+    assert practice.practised(propose, BATTERY) is propose
+    assert len(asked) == 1
+    assert np.isfinite([asked[0].power_kw, *asked[0].forecast]).all(), "all that a decision needs was at work"
+    assert practice.practised(fails, BATTERY) is fails, "the ladder sees to it"
 
 
 def test_a_bundle_that_cannot_be_loaded_in_its_process_is_refused(bundle):

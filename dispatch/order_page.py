@@ -96,7 +96,7 @@ def _picture(said: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Picture | 
     start, end = (datetime.fromisoformat(said["order"][name]) for name in ("start", "end"))
     first = min(one.start for one in everything)
     last = max(end, *(one.start + HALF_HOUR for one in everything))
-    levels = _levels(min(0.0, *(one.kw for one in everything)), max(one.kw for one in everything))
+    levels = _levels(min(one.kw for one in everything), max(one.kw for one in everything))
     low, high = levels[0], levels[-1]
 
     def x(at: datetime) -> float:
@@ -136,8 +136,8 @@ def _picture(said: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Picture | 
 
 
 def _levels(low: float, high: float) -> list[float]:
-    """Round numbers of kW that span the data."""
-    rough = max(high - low, 1.0) / TICKS
+    """Round numbers of kW that span the data: from 0, what is sold of a large cluster would be a line."""
+    rough = max(high - low, abs(high) / 10.0, 1.0) / TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if unit * factor >= rough)
     first, last = math.floor(low / step), max(math.ceil(high / step), math.floor(low / step) + 1)

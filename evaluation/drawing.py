@@ -93,9 +93,9 @@ def legend(figure: Figure, handles: list[Any], width_in: float) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.2, handlelength=1.4)
 
 
-def money(axis: Axis) -> None:
+def money(axis: Axis, ticks: int = 5) -> None:
     """Few ticks, thousands separated."""
-    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_locator(MaxNLocator(ticks))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 

@@ -190,7 +190,7 @@ def _draw_values(axes: Axes, results: Results, split: str) -> None:
     _name_rows(axes, results, runs)
     axes.grid(axis="x")
     axes.margins(x=0.1)
-    money(axes.xaxis)
+    money(axes.xaxis, 3)  # beside two other splits there is room for no more
     axes.set_xlabel("value, GBP (dashed: proved bound)")
     axes.set_title(split)
 

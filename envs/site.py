@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data.arrivals import JobSource
 from data.calendar import local_hour
 from data.flexibility import FlexibilitySource
+from data.jobs import Arrivals
 from data.tenants import TenantSource
 from envs import charge, information, site_view
 from envs.episodes import EpisodeSystem
@@ -34,6 +35,7 @@ from models.hall import Hall
 from models.queue import QueueRules
 from models.settlement import CARBON_PRICED, Adders
 from models.site import Outside, Site, Terms
+from models.vcg import Room
 
 PositionMode = Literal["none", "expected_load", "planned"]
 MODES: Final[dict[str, int]] = {"none": model.NONE, "expected_load": model.EXPECTED_LOAD, "planned": model.PLANNED}
@@ -168,8 +170,8 @@ class SiteSystem(EpisodeSystem):
     ) -> None:
         """Advance each lane by half an hour; see `envs.system.System`."""
         _step_lanes(
-            self._record, self.outside, self.mode, self.expected_kw, self._shown,
-            lanes, actions, terms, over, observations,
+            self._record, self.mode, self.expected_kw, self._shown, lanes, actions, terms, over, observations,
+            *self.outside[:6], *self.outside.jobs, *self.outside.room, self.outside.book,
         )  # fmt: skip
 
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
@@ -247,7 +249,6 @@ def _begin(sites: np.ndarray, outside: Outside, expected_kw: float, lane: np.voi
 @njit(**LOOP)
 def _step_lanes(
     sites: np.ndarray,
-    outside: Outside,
     mode: int,
     expected_kw: float,
     shown: np.ndarray,
@@ -256,8 +257,17 @@ def _step_lanes(
     terms: np.ndarray,
     over: np.ndarray,
     observations: np.ndarray,
+    *arrays: np.ndarray,
 ) -> None:
     site = sites[0]
+    # What happens outside comes array by array: to look through nested tuples takes half of a call from Python.
+    outside = Outside(
+        arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], Arrivals(arrays[6], arrays[7]),
+        Room(
+            arrays[8], arrays[9], arrays[10], arrays[11], arrays[12], arrays[13], arrays[14], arrays[15], arrays[16]
+        ),
+        arrays[17],
+    )  # fmt: skip
     limit_kw = model.cluster_limit_kw(site)
     for i in range(lanes.size):
         fetch_row(shown, lanes[i]["period"] + 1)

@@ -65,7 +65,8 @@ def _policies(env):
     low, high = np.array([(f.low, f.high) for f in env.system.action_fields]).T
     yield "wild", Wild(low, high)
     for name, partial in chosen.items():
-        yield name, instantiate(partial)(env)
+        few = {"paths": 2} if "paths" in partial else {}  # twenty take a quarter of a second a decision
+        yield name, instantiate(partial, **few)(env)
 
 
 @pytest.mark.parametrize(("offset", "mode"), [(0, "expected_load"), (5, "none"), (331, "planned")])

@@ -21,8 +21,7 @@ from dispatch.flexibility import GATE_CLOSURE, Offer
 from dispatch.outlook import Outlook
 from dispatch.store import TABLES, Instant, Store
 
-HORIZON: Final = timedelta(hours=48)
-LONGEST: Final = timedelta(days=7)
+HORIZON: Final = timedelta(days=7)
 REMEMBERED: Final = timedelta(days=62)  # the longest job runs for 31; what is older cannot be at hand any more
 OFFER_PREFIX: Final = "flex-"
 
@@ -105,44 +104,40 @@ class Seller:
         """
         self._store, self._audit, self._jobs, self._outlook = store, audit, jobs, outlook
         self._weights, self._terms, self._scheduler = weights, terms, scheduler
-        self._until = datetime.min.replace(tzinfo=UTC)
         self._made: tuple[_Given, Schedule] | None = None
+        self._published: Plan | None = None
 
-    def plan(self, at: datetime, until: datetime | None = None) -> Plan:
-        """Plan from the next half-hour on; slow, so call it outside of writing transactions.
-
-        Args:
-            at: Now.
-            until: How far to look, at least 48 hours and at most 7 days ahead; once looked so far, later plans do too.
+    def plan(self, at: datetime) -> Plan:
+        """Plan a week from the next half-hour on; slow, so call it outside of writing transactions.
 
         Raises:
             OSError: The jobs cannot be read.
             ValueError: The jobs are not valid, or there is no outlook.
         """
         start = _next_half_hour(at)
-        self._until = max(self._until, until or self._until)
-        horizon = min(max(self._until - start, HORIZON), LONGEST)
-        periods = math.ceil(horizon / HALF_HOUR)
         with self._store.reading() as connection:
             bound = _bound(connection, at)
         begun = {one.job_id for one in bound.begun}
         moved = [Reserved(_job_of(one), one.power_kw, one.start, one.end) for one in bound.sold]
         jobs = [job for job in self._jobs(at) if job.job_id not in begun and _can_be_done(job, start)]
-        given = _Given(jobs, *self._outlook(start, periods), self._weights, [*moved, *bound.begun])
-        if self._made is None or self._made[0] != given:  # searches of the same half-hour mostly plan the same
+        given = _Given(jobs, *self._outlook(start, HORIZON // HALF_HOUR), self._weights, [*moved, *bound.begun])
+        if self._made is None or self._made[0] != given:
             self._made = given, self._scheduler(*given)
         return Plan(self._made[1], bound)
 
-    def publish(self, connection: sa.Connection, plan: Plan, at: datetime) -> None:
-        """Put the offers of a plan on sale in place of all before, unless something was sold since it was made.
+    def publish(self, connection: sa.Connection, plan: Plan, at: datetime) -> bool:
+        """Put the offers of a plan on sale in place of all before, unless something was sold or has begun since.
 
         Args:
             connection: A writing transaction of the store.
             plan: From `plan`.
             at: Now.
+
+        Returns:
+            Whether they are on sale; if not, what is on sale still holds, and the next plan goes around what changed.
         """
         if _bound(connection, at) != plan.bound:
-            return  # what is on sale still holds; the next search plans around what has changed
+            return False
         begun = {one.job_id for one in plan.bound.begun}
         connection.execute(sa.delete(planned_table).where(planned_table.c.job_id.not_in(begun)))
         rows = [
@@ -154,13 +149,26 @@ class Seller:
         rest = [offer for offer in plan.bound.sold if offer.expires_at > at]
         fresh = offers_of(plan.schedule.flex_offers, at, self._terms)
         flexibility.publish(connection, self._audit, [*rest, *fresh], at)
+        return True
 
-    def put_on_sale(self, at: datetime, until: datetime | None = None) -> list[Offer]:
-        """Plan, publish, and say what can be ordered now."""
-        plan = self.plan(at, until)
-        with self._store.writing() as connection:
-            self.publish(connection, plan, at)
+    def on_sale(self, at: datetime) -> list[Offer]:
+        """What can be ordered now."""
+        with self._store.reading() as connection:
             return flexibility.on_sale(connection, at)
+
+    def renew(self, clock: Callable[[], datetime]) -> None:
+        """Plan, and publish what has changed since the last time; for the errors see `plan`.
+
+        Args:
+            clock: The present instant, UTC; planning may take seconds.
+        """
+        plan = self.plan(clock())
+        if plan == self._published:
+            return
+        with self._store.writing() as connection:
+            published = self.publish(connection, plan, clock())
+        if published:
+            self._published = plan
 
 
 def offers_of(

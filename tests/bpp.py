@@ -1,5 +1,6 @@
 """Our endpoint in a server of its own, with two offers on sale."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from dispatch.audit import Audit
 from dispatch.flexibility import Offer
 from dispatch.selling import Seller
 from dispatch.store import Store
+from server.beckn.app import kept_on_sale
 from server.beckn.callbacks import Caller, Signer
 from server.beckn.dialect import Shop
 from server.beckn.inbox import Inbox, MessageIds
@@ -53,13 +55,20 @@ class Running:
     ) -> None:
         self.store, self.audit, self.key = store, Audit(store), Ed25519PrivateKey.generate()
         clock = lambda: datetime.now(UTC)  # noqa: E731
-        provider = Provider(self.audit, SHOP, seller)
+        provider = Provider(self.audit, SHOP)
         inbox = Inbox(store, self.audit, provider, BPP_ID, BPP_URI, message_ids)
         reached = frozenset({f"127.0.0.1:{bap.port}"}) if allowed is None else allowed
         caller = Caller(Outbox(store, self.audit), Signer(BPP_ID, "k1", self.key), reached)
         known = registry or FixedRegistry([Subscriber("127.0.0.1", "k1", public_key(bap.public), 2**40)])
         endpoint = Endpoint(inbox, caller, Terms((DOMAIN,), BPP_ID, known), clock, subscription)
-        app = FastAPI(lifespan=lambda app: endpoint.running())
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app):
+            planning = contextlib.nullcontext() if seller is None else kept_on_sale(seller, clock, every_s=0.05)
+            async with planning, endpoint.running():
+                yield
+
+        app = FastAPI(lifespan=lifespan)
         app.include_router(endpoint.router)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

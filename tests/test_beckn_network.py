@@ -136,12 +136,14 @@ def test_settings_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch
 
 
 @pytest.mark.parametrize("planner", list(PlannedBy))
-def test_a_search_is_planned_and_what_it_finds_can_be_ordered(planner, store, bap):
-    seller = seller_of(BppSettings(planner=planner), store, Audit(store))
+def test_what_a_search_finds_was_planned_and_can_be_ordered(planner, store, bap, tmp_path):
+    jobs = tmp_path / "jobs.json"
+    jobs.write_text(json.dumps([job.model_dump(mode="json") for job in workloads(None, datetime.now(UTC))[::6]]))
+    seller = seller_of(BppSettings(planner=planner, COMPUTE_AGENT_JOBS_PATH=str(jobs)), store, Audit(store))
     bpp = Running(store, bap, seller=seller)
     deal = {"transaction_id": "deal"}
     items = ask(bpp, bap, "search", {"intent": {}}, **deal)["message"]["catalog"]["bpp/providers"][0]["items"]
-    assert len(items) > 20
+    assert len(items) > 10
     tags = items[0]["tags"]
     assert set(tags) >= {"cluster_id", "power_kw", "duration_hours"}
     order = ask(bpp, bap, "confirm", {"order": {"items": [{"id": items[0]["id"]}]}}, **deal)["message"]["order"]
@@ -151,28 +153,50 @@ def test_a_search_is_planned_and_what_it_finds_can_be_ordered(planner, store, ba
     bpp.close()
 
 
-def test_acknowledgements_come_while_a_plan_is_still_being_made(store, bap):
-    """B02: the planner waits until both messages have been acknowledged; then both are called back."""
-    acknowledged = threading.Event()
+def test_no_message_waits_for_a_plan(store, bap):
+    """B02: while the second plan is being made and not done, all is acknowledged and called back from the first."""
+    begun, go_on = threading.Event(), threading.Event()
 
-    def slow(start, periods):
-        assert acknowledged.wait(20.0)
+    def slow_after_the_first(start, periods):
+        if store_is_stocked():
+            begun.set()
+            assert go_on.wait(60.0)
         return synthetic(start, periods)
 
-    bpp = Running(store, bap, seller=Seller(store, Audit(store), lambda at: workloads(None, at), slow))
-    began = time.perf_counter()
-    for verb in ("search", "status"):
-        assert bap.post(bpp.client, bap.message(verb, {"intent": {}, "order_id": "x"})).status_code == 200
-    assert time.perf_counter() - began < 5.0
-    assert bap.callbacks == []
-    acknowledged.set()
-    assert {callback["context"]["action"] for callback in bap.wait(2)} == {"on_search", "on_status"}
+    def store_is_stocked():
+        return seller.on_sale(datetime.now(UTC)) != []
+
+    seller = Seller(store, Audit(store), lambda at: workloads(None, at), slow_after_the_first)
+    bpp = Running(store, bap, seller=seller)
+    assert begun.wait(20.0)
+    deal = {"transaction_id": "deal"}
+    items = ask(bpp, bap, "search", {"intent": {}}, **deal)["message"]["catalog"]["bpp/providers"][0]["items"]
+    order = ask(bpp, bap, "confirm", {"order": {"items": [{"id": items[0]["id"]}]}}, **deal)["message"]["order"]
+    assert order["state"] == "CONFIRMED"
+    assert not go_on.is_set()
+    go_on.set()
+    bpp.close()
+    assert items[0]["id"] not in {offer.offer_id for offer in seller.on_sale(datetime.now(UTC))}
+
+
+def test_jobs_that_come_later_are_sold_without_being_asked_for(store, bap):
+    everything = workloads(None, datetime.now(UTC))
+    at_hand = everything[: len(everything) // 2]
+    seller = Seller(store, Audit(store), lambda at: list(at_hand), synthetic)
+    bpp = Running(store, bap, seller=seller)
+    before = len(seller.on_sale(datetime.now(UTC)))
+    at_hand.extend(everything[len(everything) // 2 :])
+    until = time.monotonic() + 20.0
+    while len(seller.on_sale(datetime.now(UTC))) <= before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(seller.on_sale(datetime.now(UTC))) > before > 0
     bpp.close()
 
 
 def test_a_planner_that_fails_leaves_on_sale_what_was(store, bap):
     fine = Seller(store, Audit(store), lambda at: workloads(None, at), synthetic)
-    expected = {offer.offer_id for offer in fine.put_on_sale(datetime.now(UTC))}
+    fine.renew(lambda: datetime.now(UTC))
+    expected = {offer.offer_id for offer in fine.on_sale(datetime.now(UTC))}
 
     def broken(at):
         raise OSError("the jobs are gone")

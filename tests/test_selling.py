@@ -59,6 +59,12 @@ def seller_of(request):
     return seller
 
 
+def on_sale_from(seller, at):
+    """What can be ordered once the seller has planned."""
+    seller.renew(lambda: at)
+    return seller.on_sale(at)
+
+
 def order(store, offer_id, power_kw=None, at=NOON, name="order"):
     with store.writing() as connection:
         quote(connection, Audit(store), name, "buyer", "deal", offer_id, power_kw, at)
@@ -66,19 +72,19 @@ def order(store, offer_id, power_kw=None, at=NOON, name="order"):
 
 
 def test_a_job_is_planned_where_it_is_cheap_and_sold_for_what_moving_costs(store, seller_of):
-    (offer,) = seller_of(store, [job()]).put_on_sale(NOON)
+    (offer,) = on_sale_from(seller_of(store, [job()]), NOON)
     assert (offer.offer_id, offer.power_kw) == ("flex-a", 1000.0)
     assert (offer.start, offer.end) == (NOON + timedelta(hours=3), NOON + timedelta(hours=5))
     assert offer.price_gbp_per_mwh == 0.0  # it can run two hours later at the same price
     assert offer.expires_at == offer.start - GATE_CLOSURE
-    (dearer,) = seller_of(store, [job(hours=4.0)]).put_on_sale(NOON)
+    (dearer,) = on_sale_from(seller_of(store, [job(hours=4.0)]), NOON)
     assert dearer.price_gbp_per_mwh == 30.0  # one hour at 20 is left and then the night at 60: 50 instead of 20
 
 
 def test_planning_again_writes_nothing_where_nothing_changed(store, seller_of):
     seller = seller_of(store, [job(), job("b", 500.0)])
-    first = seller.put_on_sale(NOON)
-    assert seller.put_on_sale(NOON + timedelta(minutes=1), NOON + timedelta(hours=1)) == first
+    first = on_sale_from(seller, NOON)
+    assert on_sale_from(seller, NOON + timedelta(minutes=1)) == first
     assert [entry.kind for entry in Audit(store).entries()] == ["offers_published"]
 
 
@@ -91,23 +97,23 @@ def test_only_what_has_changed_is_planned_anew(store):
         return schedule(*given)
 
     seller = Seller(store, Audit(store), lambda at: [job()], flat, Weights(0.0, 1.0), scheduler=counted)
-    before = seller.put_on_sale(NOON)
-    assert seller.put_on_sale(NOON) == before
+    before = on_sale_from(seller, NOON)
+    assert on_sale_from(seller, NOON) == before
     assert len(made) == 1
     order(store, "flex-a")
-    assert seller.put_on_sale(NOON) == []
+    assert on_sale_from(seller, NOON) == []
     assert len(made) == 2
-    seller.put_on_sale(NOON + timedelta(minutes=1))
+    on_sale_from(seller, NOON + timedelta(minutes=1))
     assert len(made) == 3
 
 
 def test_what_is_sold_is_not_sold_again_not_run_and_its_place_is_not_taken(store, seller_of):
     jobs = [job(), job("b", 600.0)]
     seller = seller_of(store, jobs, max_power_kw=1600.0)
-    seller.put_on_sale(NOON)
+    on_sale_from(seller, NOON)
     sold = order(store, "flex-a", 400.0)
     later = NOON + timedelta(minutes=5)
-    offers = {offer.offer_id: offer for offer in seller.put_on_sale(later)}
+    offers = {offer.offer_id: offer for offer in on_sale_from(seller, later)}
     assert offers["flex-a"].power_kw == 600.0  # the rest of the same offer, in the same window
     assert (offers["flex-a"].start, offers["flex-a"].end) == (sold.start, sold.end)
     plan = seller.plan(later)
@@ -119,17 +125,17 @@ def test_what_is_sold_is_not_sold_again_not_run_and_its_place_is_not_taken(store
 
 def test_a_cancelled_order_frees_its_job_for_the_next_plan(store, seller_of):
     seller = seller_of(store, [job()])
-    before = seller.put_on_sale(NOON)
+    before = on_sale_from(seller, NOON)
     order(store, "flex-a")
-    assert seller.put_on_sale(NOON) == []
+    assert on_sale_from(seller, NOON) == []
     with store.writing() as connection:
         cancel(connection, Audit(store), "order", NOON)
-    assert seller.put_on_sale(NOON) == before
+    assert on_sale_from(seller, NOON) == before
 
 
 def test_a_plan_made_before_a_sale_is_not_published_after_it(store, seller_of):
     seller = seller_of(store, [job()])
-    seller.put_on_sale(NOON)
+    on_sale_from(seller, NOON)
     stale = seller.plan(NOON)
     order(store, "flex-a")
     with store.writing() as connection:
@@ -139,7 +145,7 @@ def test_a_plan_made_before_a_sale_is_not_published_after_it(store, seller_of):
 
 def test_a_job_whose_planned_start_has_passed_runs_and_is_not_planned_again(store, seller_of):
     seller = seller_of(store, [job(max_deferral_hours=20.0, deadline=NOON + timedelta(hours=30))])
-    (offer,) = seller.put_on_sale(NOON)
+    (offer,) = on_sale_from(seller, NOON)
     running = offer.start + timedelta(minutes=10)
     plan = seller.plan(running)
     assert plan.schedule.scheduled_jobs == []
@@ -150,17 +156,17 @@ def test_a_job_whose_planned_start_has_passed_runs_and_is_not_planned_again(stor
 def test_a_sold_job_runs_once_after_its_window_and_is_never_offered_again(store, seller_of):
     jobs = [job(max_deferral_hours=20.0, deadline=NOON + timedelta(hours=30))]
     seller = seller_of(store, jobs)
-    (offer,) = seller.put_on_sale(NOON)
+    (offer,) = on_sale_from(seller, NOON)
     order(store, "flex-a")
-    seller.put_on_sale(NOON)
+    on_sale_from(seller, NOON)
     (moved,) = seller.plan(offer.start + timedelta(minutes=1)).schedule.scheduled_jobs
     assert moved.start_time >= offer.end
-    assert seller.put_on_sale(moved.start_time - timedelta(hours=2)) == []
+    assert on_sale_from(seller, moved.start_time - timedelta(hours=2)) == []
     assert seller.plan(moved.start_time + timedelta(minutes=1)).schedule.scheduled_jobs == []
 
 
 def test_what_leaves_no_time_or_cannot_be_in_time_is_not_offered(store, seller_of):
-    assert seller_of(store, [job(deadline=NOON + timedelta(hours=2))]).put_on_sale(NOON + timedelta(minutes=30)) == []
+    assert on_sale_from(seller_of(store, [job(deadline=NOON + timedelta(hours=2))]), NOON + timedelta(minutes=30)) == []
     late = FlexOffer(
         offer_id="flex-x",
         cluster_id="c",
@@ -179,17 +185,27 @@ def test_what_leaves_no_time_or_cannot_be_in_time_is_not_offered(store, seller_o
     assert dearer.price_gbp_per_mwh == 150.0
 
 
-def test_a_plan_reaches_as_far_as_somebody_asked_and_no_further_than_a_week(store):
+def test_a_plan_reaches_a_week_ahead_from_the_next_half_hour(store):
     asked = []
 
     def outlook(start, periods):
-        asked.append(periods)
+        asked.append((start, periods))
         return flat(start, periods)
 
-    seller = Seller(store, Audit(store), lambda at: [], outlook)
-    for hours in (1, 60, 2, 2000):
-        seller.plan(NOON, NOON + timedelta(hours=hours))
-    assert asked == [96, 120, 120, 336]
+    Seller(store, Audit(store), lambda at: [], outlook).plan(NOON - timedelta(minutes=29))
+    assert asked == [(NOON, 7 * 48)]
+
+
+def test_a_plan_during_which_a_job_began_is_not_published(store):
+    """It would have had another job in its place; what runs, runs."""
+    three = NOON + timedelta(hours=3)
+    jobs = [job()]
+    seller = Seller(store, Audit(store), lambda at: list(jobs), flat, Weights(0.0, 1.0, max_power_kw=1000.0))
+    seller.renew(lambda: NOON)
+    jobs.append(job("b", priority=9))
+    times = iter([three - timedelta(seconds=5), three + timedelta(seconds=5)])
+    seller.renew(lambda: next(times))
+    assert seller.plan(three).bound.begun == (Reserved("a", 1000.0, three, three + timedelta(hours=2)),)
 
 
 @settings(deadline=None, max_examples=60)

@@ -38,6 +38,7 @@ from server.beckn.wire import Code, Kind, Problem, nack
 logger = logging.getLogger(__name__)
 
 SETTLED_EVERY_S: Final = 60.0
+PLANNED_EVERY_S: Final = 15.0
 SCHEDULERS: Final[dict[PlannedBy, Scheduler]] = {
     PlannedBy.GREEDY: greedy.schedule,
     PlannedBy.MPC: schedule_mpc.schedule,
@@ -80,7 +81,7 @@ def create_bpp(
     inbox = Inbox(
         store,
         audit,
-        Provider(audit, shop, seller),
+        Provider(audit, shop),
         settings.provider_id,
         settings.uri or uri,
         settings.callback_message_id,
@@ -93,13 +94,8 @@ def create_bpp(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            offers = seller.put_on_sale(clock())
-            logger.info("%d offers are on sale", len(offers))
-        except Exception:
-            logger.exception("nothing could be planned at start; every search tries again")
         keeper = asyncio.create_task(_keep_books(store, audit, clock))
-        async with endpoint.running():
+        async with kept_on_sale(seller, clock), endpoint.running():
             yield
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
@@ -144,6 +140,39 @@ def seller_of(settings: BppSettings, store: Store, audit: Audit) -> Seller:
         terms,
         SCHEDULERS[settings.planner],
     )
+
+
+@asynccontextmanager
+async def kept_on_sale(
+    seller: Seller, clock: Callable[[], datetime], every_s: float = PLANNED_EVERY_S
+) -> AsyncIterator[None]:
+    """Plan again and again until the context ends, in a thread of its own: no message waits for a plan.
+
+    Args:
+        seller: Plans. Where nothing is on sale, its first plan is made before the context begins.
+        clock: The present instant, UTC.
+        every_s: Pause between plans.
+    """
+
+    async def renew() -> None:
+        try:
+            await asyncio.to_thread(seller.renew, clock)
+        except Exception:  # for example jobs that cannot be read: what is on sale stays so
+            logger.exception("planning failed; it is tried again in %g s", every_s)
+
+    async def keep() -> None:
+        while True:
+            await renew()
+            await asyncio.sleep(every_s)
+
+    if not seller.on_sale(clock()):
+        await renew()
+    keeper = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
 
 
 async def _keep_books(store: Store, audit: Audit, clock: Callable[[], datetime]) -> None:

@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from dispatch.audit import Audit, Fault
-from dispatch.selling import Plan
 from dispatch.store import TABLES, Instant, Store
 from server.beckn.context import Context, read_context, write_context
 from server.beckn.outbox import TRIED_FOR, Callback, CallbackState, callback_table, put, sha256_of
@@ -116,20 +115,20 @@ class Inbox:
         """Act on the oldest messages not yet acted on, some at a time; how many there were."""
         with self._store.reading() as connection:
             rows = connection.execute(OLDEST_OPEN).all()
-        prepared = [one for row in rows if (one := self._prepared(row, domains, clock())) is not None]
+        messages = [one for row in rows if (one := self._read(row, domains, clock())) is not None]
         try:
-            self._act_on(prepared, clock)
+            self._act_on(messages, clock)
         except Exception:
-            if len(prepared) == 1:
+            if len(messages) == 1:
                 raise
-            for one in prepared:  # whichever of them fails keeps none of the others waiting
+            for one in messages:  # whichever of them fails keeps none of the others waiting
                 try:
                     self._act_on([one], clock)
                 except Exception:
                     logger.exception("acting on message %s failed; it is tried again", one.key)
         return len(rows)
 
-    def _prepared(self, row: sa.Row[Any], domains: tuple[str, ...], at: datetime) -> "_Prepared | None":
+    def _read(self, row: sa.Row[Any], domains: tuple[str, ...], at: datetime) -> "_Message | None":
         message = parse(row.body.encode())
         try:
             # It was in time when it was taken; how long it then waited here is not the buyer's fault.
@@ -141,9 +140,9 @@ class Inbox:
                 self._audit.append(connection, "beckn_dropped", {"key": row.key, "problem": str(problem)}, at)
             return None
         body = message.get("message") or {}
-        return _Prepared(row.key, context, body, self._provider.prepare(context, body, at))
+        return _Message(row.key, context, body)
 
-    def _act_on(self, messages: Sequence["_Prepared"], clock: Callable[[], datetime]) -> None:
+    def _act_on(self, messages: Sequence["_Message"], clock: Callable[[], datetime]) -> None:
         """Act on messages, all in one transaction; on those that another process acted on first, not again."""
         with self._store.writing() as connection:
             keys = [one.key for one in messages]
@@ -167,9 +166,9 @@ class Inbox:
             ]
             self._audit.append_all(connection, records, clock())
 
-    def _answer(self, connection: sa.Connection, one: "_Prepared", at: datetime) -> Callback:
+    def _answer(self, connection: sa.Connection, one: "_Message", at: datetime) -> Callback:
         context = one.context
-        said = self._provider.answer(connection, context, one.body, at, one.plan)
+        said = self._provider.answer(connection, context, one.body, at)
         action = f"on_{context.action}"
         envelope = write_context(context, action, self._bpp_id, self._bpp_uri, self._message_id(one), at)
         return Callback(
@@ -183,18 +182,17 @@ class Inbox:
             None,
         )
 
-    def _message_id(self, one: "_Prepared") -> str:
+    def _message_id(self, one: "_Message") -> str:
         echo = self._message_ids is MessageIds.ECHO
         return one.context.message_id if echo else str(uuid.uuid5(uuid.NAMESPACE_OID, one.key))
 
 
-class _Prepared(NamedTuple):
-    """A message ready to be acted on, and the plan that was made for it, if any."""
+class _Message(NamedTuple):
+    """A message ready to be acted on."""
 
     key: str
     context: Context
     body: dict[str, Any]
-    plan: Plan | None
 
 
 def altered(store: Store, audit: Audit) -> list[Fault]:

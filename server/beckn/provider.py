@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from dispatch import books, flexibility
 from dispatch.audit import Audit
 from dispatch.flexibility import FlexOrder, NotAvailable, Offer, OrderState, Reason
-from dispatch.selling import Plan, Seller
 from dispatch.store import TABLES
 from server.beckn import v0_9_4, v1_1_0
 from server.beckn.context import Context, Dialect
@@ -54,35 +53,17 @@ KEEP: Final = sa.insert(billing_table)
 class Provider:
     """The dealing side of the endpoint; knows bodies and orders, nothing of HTTP."""
 
-    def __init__(self, audit: Audit, shop: Shop, seller: Seller | None = None) -> None:
+    def __init__(self, audit: Audit, shop: Shop) -> None:
         """Put the parts together.
 
         Args:
             audit: Records what is agreed.
             shop: Who we are.
-            seller: Plans what is for sale when somebody searches; without it, somebody else puts offers on sale.
         """
-        self._audit, self._shop, self._seller = audit, shop, seller
-
-    def prepare(self, context: Context, message: Mapping[str, Any], at: datetime) -> Plan | None:
-        """What takes long and needs no transaction: planning, for a search. None where nothing is to be published."""
-        if context.action != "search" or self._seller is None:
-            return None
-        try:
-            return self._seller.plan(at, CODECS[context.dialect].wanted(dict(message)).end)
-        except Problem:
-            return None  # the answer says what is wrong with the search
-        except Exception:  # whatever keeps us from planning, what is on sale already can still be found
-            logger.exception("planning for a search failed; what was on sale before stays so")
-            return None
+        self._audit, self._shop = audit, shop
 
     def answer(
-        self,
-        connection: sa.Connection,
-        context: Context,
-        message: Mapping[str, Any],
-        at: datetime,
-        plan: Plan | None = None,
+        self, connection: sa.Connection, context: Context, message: Mapping[str, Any], at: datetime
     ) -> dict[str, Any]:
         """Act on a message and say what its callback carries; on a no, nothing of it is kept.
 
@@ -91,7 +72,6 @@ class Provider:
             context: Of the message.
             message: Its body.
             at: Now.
-            plan: From `prepare`.
 
         Returns:
             The callback without its context: `{"message": ...}` or `{"error": ...}`.
@@ -99,8 +79,6 @@ class Provider:
         codec = CODECS[context.dialect]
         try:
             with connection.begin_nested():
-                if plan is not None and self._seller is not None:
-                    self._seller.publish(connection, plan, at)
                 return {"message": self._act(connection, codec, context, dict(message), at)}
         except Problem as problem:
             return {"error": codec.error(problem)}

@@ -17,7 +17,7 @@ from envs import charge, information, site_view
 from envs.episodes import EpisodeSystem
 from envs.fields import FloatArray, position, positions
 from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
-from envs.parameters import as_record
+from envs.parameters import as_record, as_tuple
 from envs.scenario import Scenario, default_scenario
 from envs.system import Lanes
 from models import baseline, cooling, queue, site_fetch, site_period, vcg
@@ -259,7 +259,7 @@ def _step_lanes(
     observations: np.ndarray,
     *arrays: np.ndarray,
 ) -> None:
-    site = sites[0]
+    site = as_tuple(sites[0], Site)
     # What happens outside comes array by array: to look through nested tuples takes half of a call from Python.
     outside = Outside(
         arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], Arrivals(arrays[6], arrays[7]),

@@ -68,6 +68,9 @@ class Setting(NamedTuple):
         propagator: The network over that time.
         kept_fraction: Of the supply air's distance to the set-point, over that time.
         wanted_kw_per_k: Weights of the temperatures in the heat that the plant has to take.
+        ahead_kw_per_k: The same for the next sample, by the temperatures of this one, before what it takes now.
+        warmed_fraction: What each kW put into the air adds to the heat to take at the next sample.
+        eased_fraction: What each kW taken now spares then.
     """
 
     setpoint_c: float
@@ -78,6 +81,9 @@ class Setting(NamedTuple):
     propagator: Propagator
     kept_fraction: float
     wanted_kw_per_k: HallState
+    ahead_kw_per_k: HallState
+    warmed_fraction: float
+    eased_fraction: float
 
 
 class InletPenalty(NamedTuple):
@@ -152,7 +158,24 @@ def setting(hall: Hall, setpoint_c: float, fan_fraction: float, dt_h: float) -> 
     p, kept = propagator(hall, fan_fraction, span_h), exp(-span_h / hall.supply_lag_h)
     per_k = 1.0 / p.loop_response.supply_c
     wanted = HallState(p.to_supply.mass_c * per_k, p.to_supply.air_c * per_k, (p.to_supply.supply_c - kept) * per_k)
-    return Setting(setpoint_c, fan_fraction, fan_power_kw(hall, fan_fraction), substeps, span_h, p, kept, wanted)
+    ahead = HallState(
+        wanted.mass_c * p.to_mass.mass_c + wanted.air_c * p.to_air.mass_c + wanted.supply_c * p.to_supply.mass_c,
+        wanted.mass_c * p.to_mass.air_c + wanted.air_c * p.to_air.air_c + wanted.supply_c * p.to_supply.air_c,
+        wanted.mass_c * p.to_mass.supply_c + wanted.air_c * p.to_air.supply_c + wanted.supply_c * p.to_supply.supply_c,
+    )
+    return Setting(
+        setpoint_c,
+        fan_fraction,
+        fan_power_kw(hall, fan_fraction),
+        substeps,
+        span_h,
+        p,
+        kept,
+        wanted,
+        ahead,
+        weighted(wanted, p.air_response),
+        weighted(wanted, p.loop_response),
+    )
 
 
 @njit(**PHYSICS)
@@ -162,15 +185,19 @@ def run(
     """Run hall and plant under a setting; see `step`."""
     p, span_h, air_kw = setting.propagator, setting.span_h, it_kw + setting.fan_kw
     recirculation = recirculation_fraction(hall, it_kw, setting.fan_fraction)
-    # What brings the supply air to where the lag has it is linear in the temperatures, so it need not wait for `free`.
+    # What brings the supply air to where the lag has it is linear in the temperatures, also in those one sample before:
+    # so it is known as soon as they are, and no sample waits for all that the one before it did.
     apart_c = p.air_response.supply_c * air_kw - (1.0 - setting.kept_fraction) * setting.setpoint_c
-    wanted_kw = apart_c / p.loop_response.supply_c
+    apart_kw = apart_c / p.loop_response.supply_c
+    wanted_kw = apart_kw + weighted(setting.wanted_kw_per_k, state)
+    apart_kw += setting.warmed_fraction * air_kw
 
     chiller_kw = heat_removed_kw = recommended_c_h = allowable_c_h = 0.0
     before_c = inlet_c(state, recirculation)
     for _ in range(setting.substeps):
         free = advanced(p, state, air_kw)
-        heat_kw = min(max(wanted_kw + weighted(setting.wanted_kw_per_k, state), 0.0), chiller.capacity_kw)
+        heat_kw = min(max(wanted_kw, 0.0), chiller.capacity_kw)
+        wanted_kw = apart_kw + weighted(setting.ahead_kw_per_k, state) - setting.eased_fraction * heat_kw
         after = HallState(
             free.mass_c - heat_kw * p.loop_response.mass_c,
             free.air_c - heat_kw * p.loop_response.air_c,

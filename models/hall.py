@@ -10,12 +10,15 @@ While every heat flow from outside is constant, the network is solved exactly. H
 left out.
 """
 
-from math import expm1, inf, sqrt
-from typing import NamedTuple
+from math import exp, inf, sqrt
+from typing import Final, NamedTuple
 
 from numba import njit
 
 from models.compiling import PHYSICS
+
+SERIES_UP_TO: Final = 0.5
+SERIES_TERMS: Final = 16  # what follows is below the rounding error up to there
 
 
 class Hall(NamedTuple):
@@ -223,6 +226,20 @@ def advanced(p: Propagator, state: HallState, air_kw: float) -> HallState:
 
 
 @njit(**PHYSICS)
+def _phi2(x: float) -> float:
+    """(exp(-x) - 1 + x) / x**2 to full precision, 0.5 at 0: by its power series where the difference would lose digits.
+
+    The second of the phi functions of exponential integrators (Hochbruck & Ostermann 2010, Acta Numerica 19).
+    """
+    if x < SERIES_UP_TO:
+        ratio = 1.0
+        for k in range(SERIES_TERMS, 2, -1):
+            ratio = 1.0 - x / k * ratio
+        return 0.5 * ratio
+    return (exp(-x) - 1.0 + x) / (x * x)
+
+
+@njit(**PHYSICS)
 def _exchange(hall: Hall, flow: float, x: float, y: float) -> tuple[float, float, float]:
     """Entries mass-air, air-loop and mass-loop of C (x A + y A^2), which is symmetric; C are the capacities."""
     link, mass, air = hall.mass_conductance_kw_per_k, hall.mass_capacity_kwh_per_k, hall.air_capacity_kwh_per_k
@@ -250,8 +267,8 @@ def propagator(hall: Hall, fan_fraction: float, span_h: float) -> Propagator:
     product = link * flow * (mass + air + loop) / (mass * air * loop)
     fast = 0.5 * (total + sqrt(total * total - 4.0 * product))
     slow = product / fast
-    at_fast = (span_h + expm1(-fast * span_h) / fast) / fast
-    at_slow = (span_h + expm1(-slow * span_h) / slow) / slow
+    at_fast = span_h * span_h * _phi2(fast * span_h)
+    at_slow = span_h * span_h * _phi2(slow * span_h)
     second = (at_slow - at_fast) / (fast - slow)
     first = at_slow + second * slow
     mass_air, air_loop, mass_loop = _exchange(hall, flow, span_h - second * product, first - second * total)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numba import njit
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from agents.lanes_vec_env import LanesVecEnv
@@ -10,6 +11,7 @@ from baselines.site_rules import SiteRulePolicy
 from data.publication import hide_unpublished
 from data.tenants import TenantSource
 from envs.fields import position
+from envs.parameters import as_record, as_tuple
 from envs.scenario import Episode, History, Scenario
 from envs.single import SystemEnv
 from envs.site import SiteSystem
@@ -19,7 +21,7 @@ from models import baseline, market, queue
 from models import site as model
 from models.auction import vcg_allocate
 from models.cluster import Cluster
-from models.site import Terms
+from models.site import Site, Terms
 
 NOTHING = np.full(7, np.nan, dtype=np.float32)
 
@@ -42,6 +44,16 @@ def steps(env: SystemEnv, action, seed=0):
 
 def drawn(env: SystemEnv) -> np.ndarray:
     return env.action_space.sample()
+
+
+@njit
+def _read(records):
+    return as_tuple(records[0], Site)
+
+
+def test_parameters_come_out_of_their_record_as_they_went_in(system):
+    records = as_record(system.site)
+    assert as_tuple(records[0], Site) == _read(records) == system.site
 
 
 def test_import_is_the_sum_of_its_parts_and_stays_within_the_connection(system):

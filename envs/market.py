@@ -72,6 +72,11 @@ class MarketSystem(EpisodeSystem):
     extra, and every MWh missing is charged `shortfall_factor` times that price. Nothing delivers by itself: delivery
     is the policy's own discharge. All metered energy is settled at the imbalance price, without a day-ahead position.
 
+    Where all offers together fall short, the clearing price is the DSO's cap: it is the only price at which nobody
+    wants to trade otherwise, the dual price of the balance. Other simulators pay the dearest accepted offer there:
+    ASSUME's published example of 700 wanted at 3000, with 300 offered at 100 and 200 at 50, clears at 100 there and at
+    3000 here. A choice among dual prices is made only where there are several: the lowest counts.
+
     Asking for nothing (NaN) offers nothing, or leaves the battery at rest. Periods after the end of an episode are not
     auctioned. Energy gained or lost since its start is valued as in `envs.battery`.
     """

@@ -7,8 +7,8 @@ Price rule: the lowest price at which nobody wants to trade otherwise, that is t
 and the first bid not fully served. It is a dual price of the balance constraint in the welfare-maximising LP, hence
 uniform, supporting and budget-balanced. So ample supply is priced at the last accepted offer, scarce supply at the
 marginal bid (the buyer's cap): a bid served in part leaves no other dual price. Paying the last accepted offer there,
-as some simulators do, would leave the buyer wanting more at that price. Without bids it is the lowest offer; an empty
-book has no price (NaN).
+as some simulators do (ASSUME's pay-as-clear), would leave the buyer wanting more at that price. Without bids it is the
+lowest offer; an empty book has no price (NaN).
 
 A flexibility auction is the same book: the network operator is the buy side, one order with the kW of turn-down it
 needs at the price above which it would rather go without; sites sell turn-down at what it costs them. Prices are GBP

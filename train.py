@@ -55,7 +55,8 @@ def main(cfg: DictConfig) -> None:
     logger.info("%s after %.0f s", "trained" if finished else "interrupted", time.perf_counter() - began)
 
     network = best_network(run_dir)
-    policies = {name: instantiate(partial)(validation) for name, partial in cfg.env.policies.items()}
+    rivals = {name: partial for name, partial in cfg.env.policies.items() if name not in cfg.env.get("slow", [])}
+    policies = {name: instantiate(partial)(validation) for name, partial in rivals.items()}
     policies[trainer.name] = OnnxPolicy(network)
     logger.info("scoring %s on validation", ", ".join(policies))
     values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}

@@ -31,7 +31,7 @@ def as_tuple(record: Any, kind: Any) -> Any:
 @overload(as_tuple, inline="always")
 def _as_tuple(record: Any, kind: Any) -> Any:
     def compiled(record: Any, kind: Any) -> Any:
-        return _load(record, kind)
+        return _load(record, kind)  # type: ignore[call-arg]  # the first argument is the compiler's
 
     return compiled
 

@@ -259,7 +259,7 @@ def _cpu_s(pid: int | None) -> float:
 
 
 def catalog(folder: Path, offers: int, searches: int) -> None:
-    """Time from sending a search to having its callback, with so many jobs to plan and offers to list."""
+    """Time from sending a search to having its callback, with so many jobs planned and offers to list."""
     jobs = [_job(f"job-{i:04d}", 10.0, 1.0 + i % 4, i % 10) for i in range(offers)]
     with town(folder, jobs) as (_, bap, provider):
         took, found = [], 0

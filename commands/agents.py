@@ -112,7 +112,7 @@ def _finished(work: Coroutine[Any, Any, Any], interrupted: int) -> Any:
         return await work
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for library in ("httpx", "uvicorn"):
+    for library in ("httpx", "uvicorn", "a2a"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         return asyncio.run(until_terminated())

@@ -1,6 +1,7 @@
 """The Beckn provider as an application: everything put together from its settings."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -96,6 +97,7 @@ def create_bpp(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keeper = asyncio.create_task(_keep_books(store, audit, clock))
         async with kept_on_sale(seller, clock), endpoint.running():
+            gc.freeze()  # what is loaded stays: looking through it for garbage stops everybody for a quarter of a second
             yield
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)

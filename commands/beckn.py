@@ -1,6 +1,8 @@
 """`python main.py beckn`: sell the site's flexibility on a Beckn network."""
 
 import logging
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -37,5 +39,8 @@ def beckn(
             )
         store = Store(common.database_url.get_secret_value())
         app = create_bpp(bpp, store, Audit(store, common.signing_key), f"http://{host}:{port}")
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)
-    store.close()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn sends it on once it has stopped
+    try:
+        uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)
+    finally:
+        store.close()

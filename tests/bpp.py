@@ -21,9 +21,9 @@ from server.beckn.dialect import Shop
 from server.beckn.inbox import Inbox, MessageIds
 from server.beckn.outbox import Outbox
 from server.beckn.provider import Provider
-from server.beckn.registry import FixedRegistry, Registry, Subscriber
+from server.beckn.registry import Registry, Subscriber
 from server.beckn.routes import Endpoint, Terms
-from server.beckn.signing import public_key
+from server.beckn.signing import BadSignature, public_key
 from server.beckn.subscription import Subscription
 from tests.bap import Bap, faults
 
@@ -38,6 +38,19 @@ OFFERS = [
     Offer("flex-job-002", "hpc-2", 120.5, START + timedelta(hours=1), START + timedelta(hours=2), 80.0, None, START),
 ]
 BILLING = {"name": "Grid operator", "phone": "+44-20-1111-1111"}
+
+
+class FixedRegistry:
+    """A network whose members are known beforehand."""
+
+    def __init__(self, subscribers: list[Subscriber]) -> None:
+        self._known = {(one.subscriber_id, one.key_id): one for one in subscribers}
+
+    async def find(self, subscriber_id: str, key_id: str) -> Subscriber:
+        found = self._known.get((subscriber_id, key_id))
+        if found is None:
+            raise BadSignature(f"{subscriber_id!r} has no key {key_id!r} here")
+        return found
 
 
 class Running:

@@ -97,7 +97,7 @@ def create_bpp(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keeper = asyncio.create_task(_keep_books(store, audit, clock))
         async with kept_on_sale(seller, clock), endpoint.running():
-            gc.freeze()  # what is loaded stays: looking through it for garbage stops everybody for a quarter of a second
+            gc.freeze()  # what is loaded stays: looking through it for garbage stops everybody for 0.25 s
             yield
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)

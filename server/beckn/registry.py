@@ -48,21 +48,6 @@ class Registry(Protocol):
         ...
 
 
-class FixedRegistry:
-    """A network whose members are known beforehand, by configuration."""
-
-    def __init__(self, subscribers: list[Subscriber]) -> None:
-        """Know them."""
-        self._known = {(one.subscriber_id, one.key_id): one for one in subscribers}
-
-    async def find(self, subscriber_id: str, key_id: str) -> Subscriber:
-        """One subscriber; see `Registry`."""
-        found = self._known.get((subscriber_id, key_id))
-        if found is None:
-            raise BadSignature(f"{subscriber_id[:80]!r} has no key {key_id[:80]!r} here; register it")
-        return found
-
-
 class HttpRegistry:
     """A registry reached over HTTP."""
 

@@ -52,6 +52,7 @@ def test_many_simultaneous_messages_of_one_buyer_ask_the_registry_once(store, ba
     with ThreadPoolExecutor(len(bodies)) as pool:
         answers = list(pool.map(lambda body: bap.post(bpp.client, body), bodies))
     assert [answer.status_code for answer in answers] == [200] * len(bodies)
+    assert len(bap.wait(len(bodies))) == len(bodies)
     assert registry.asked == 1
     bpp.close()
     registry.close()

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 10.0
 VALID_S: Final = 30
-AT_ONCE: Final = 64
+AT_ONCE: Final = 64  # on their way
+TOGETHER: Final = 8  # begun one right after the other, while requests wait
 MOST_SHOWN: Final = 200
 MOST_ANSWERED: Final = 65_536
 
@@ -97,12 +98,18 @@ class Caller:
         self._noting = asyncio.Lock()
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
 
-    async def start_due(self, clock: Callable[[], datetime]) -> None:
-        """Begin to send callbacks that are due and not on their way; a slow buyer keeps no other waiting."""
+    async def start_due(self, clock: Callable[[], datetime]) -> bool:
+        """Begin to send some callbacks that are due and not on their way; a slow buyer keeps no other waiting.
+
+        Returns:
+            Whether more of them could begin.
+        """
         before = set(self._under_way)  # what was under way when the question was put may look due in its answer
-        for callback in await asyncio.to_thread(self._outbox.due, clock(), 2 * AT_ONCE):
-            if callback.key not in before | self._under_way.keys() and len(self._under_way) < AT_ONCE:
-                self._under_way[callback.key] = asyncio.create_task(self._send(callback, clock))
+        due = await asyncio.to_thread(self._outbox.due, clock(), 2 * AT_ONCE)
+        free = [one for one in due if one.key not in before | self._under_way.keys()][: AT_ONCE - len(self._under_way)]
+        for callback in free[:TOGETHER]:
+            self._under_way[callback.key] = asyncio.create_task(self._send(callback, clock))
+        return len(free) > TOGETHER
 
     async def close(self) -> None:
         """Stop sending; what was not taken is sent again by the next process."""

@@ -87,7 +87,6 @@ class Sold(NamedTuple):
     """An order with everything a callback says of it."""
 
     order: FlexOrder
-    cluster_id: str
     billing: dict[str, Any]
     delivery: Delivery | None
 

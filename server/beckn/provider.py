@@ -198,9 +198,7 @@ class Provider:
         return {"feedback_ack": True, "rating_ack": True}
 
     def _sold(self, connection: sa.Connection, order: FlexOrder) -> Sold:
-        return Sold(
-            order, order.cluster_id, _billing(connection, order.order_id), _delivery(connection, order.order_id)
-        )
+        return Sold(order, _billing(connection, order.order_id), _delivery(connection, order.order_id))
 
 
 def _delivery(connection: sa.Connection, order_id: str) -> Delivery | None:

@@ -22,7 +22,8 @@ from server.beckn.wire import ACK, Code, Kind, Problem, nack, parse
 logger = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 200_000  # as the reference protocol server allows
-LONGEST_PAUSE_S: Final = 0.2
+PROMPT_S: Final = 0.005  # a loop that comes back within it keeps no request waiting
+LONGEST_PAUSE_S: Final = 1.0
 IDLE_S: Final = 0.5  # callbacks to be tried again are looked for this often
 
 
@@ -185,20 +186,27 @@ class Endpoint:
                 raise _Unbelieved(str(refusal), challenge) from refusal
 
     async def _work(self) -> None:
-        clock = asyncio.get_running_loop().time
         while True:
             self._news.clear()
-            began = clock()
             try:
-                if await asyncio.to_thread(self._inbox.act, self._terms.domains, self._clock):
+                acted = await asyncio.to_thread(self._inbox.act, self._terms.domains, self._clock)
+                if await self._caller.start_due(self._clock) or acted:
                     self._news.set()  # there may be more
-                await self._caller.start_due(self._clock)
             except Exception:  # whatever fails now, for example a database that is away, is tried again
                 logger.exception("acting on messages failed")
-            if self._writing.locked():  # acknowledgements come first: at most half of the time is spent on acting
-                await asyncio.sleep(min(clock() - began, LONGEST_PAUSE_S))
+            await self._let_through()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), IDLE_S)
+
+    async def _let_through(self) -> None:
+        """Acknowledgements come first: wait, though not for ever, until what came in meanwhile has been answered."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + LONGEST_PAUSE_S
+        while (asked := clock()) < until:
+            await asyncio.sleep(0.0)  # comes back when all that was ready to go on has gone on
+            if clock() - asked < PROMPT_S and not self._writing.locked():
+                return
+            await asyncio.sleep(PROMPT_S)
 
 
 class _Unbelieved(Exception):

@@ -91,7 +91,7 @@ def order(shop: Shop, sold: Sold) -> dict[str, Any]:
         "id": one.offer_id,
         "price": _price(one.price_gbp_per_mwh),
         "quantity": {"count": 1, "measure": {"value": round(one.power_kw, 3), "unit": "kW"}},
-        "tags": _tags(sold.cluster_id, one.power_kw, one.end - one.start),
+        "tags": _tags(one.cluster_id, one.power_kw, one.end - one.start),
     }
     said = {
         "id": one.order_id,

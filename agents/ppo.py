@@ -184,16 +184,17 @@ class PpoTrainer:
 
         Raises:
             FileNotFoundError: There is no checkpoint.
+            ValueError: The newest is not one that this version reads.
         """
         folder = self.run_dir / CHECKPOINTS
         files = sorted(folder.glob("*.zip"))
         if not files:
             raise FileNotFoundError(f"no checkpoint in {folder}; start the run anew without resume=")
         with zipfile.ZipFile(files[-1]) as archive:
+            self.best_value_gbp = _best_value_gbp(archive.read("best_value_gbp").decode(), files[-1])
             extracted = {name: folder / f"{name}.part" for name in ("model.zip", "normaliser.pkl")}
             for name, part in extracted.items():
                 part.write_bytes(archive.read(name))
-            self.best_value_gbp = float(archive.read("best_value_gbp"))
         learning_rate = self.model.lr_schedule
         self.normaliser = VecNormalize.load(str(extracted["normaliser.pkl"]), self.normaliser.venv)
         with extracted["model.zip"].open("rb") as stream:
@@ -253,6 +254,17 @@ class _Watch(BaseCallback):
             part.write_bytes(network)
             part.replace(self._trainer.run_dir / NETWORK)
             logger.info("best so far: %.0f GBP on validation after %d steps", value_gbp, self.num_timesteps)
+
+
+def _best_value_gbp(text: str, file: Path) -> float:
+    """The number that a checkpoint holds as text."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"checkpoint {file} says that its best value is {text}, which is not a number: an early version wrote it. "
+            f"Train the policy anew, or delete the folder {file.parent}, and the walk-forward leaves the policy out"
+        ) from None
 
 
 def best_network(run_dir: str | Path) -> bytes:

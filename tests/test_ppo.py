@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_interrupting_leaves_a_checkpoint_that_goes_on(system, tmp_path):
 def test_resuming_without_a_checkpoint_says_so(system, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         PpoTrainer(system, tmp_path, **SMALL).load_checkpoint()
+
+
+def test_a_checkpoint_of_an_early_version_is_refused_with_the_way_out(system, tmp_path):
+    folder = tmp_path / CHECKPOINTS
+    folder.mkdir()
+    with zipfile.ZipFile(folder / f"{7:012d}.zip", "w") as archive:
+        archive.writestr("best_value_gbp", "np.float64(3.5)")
+    with pytest.raises(ValueError, match=r"np\.float64\(3\.5\).*[Tt]rain the policy anew, or delete"):
+        PpoTrainer(system, tmp_path, **SMALL).load_checkpoint()
+    assert [file.suffix for file in folder.iterdir()] == [".zip"], "nothing half read is left"
 
 
 def test_shaping_adds_up_to_nothing_but_its_ends(system):

@@ -12,7 +12,8 @@ from models.site import RESOLUTION_KW
 
 Floats = NDArray[np.float64]
 
-CELL_KW: Final = 1.0  # step of the offers looked at
+STEP_KW: Final = 0.5  # between the offers looked at
+SLIVER_KW: Final = 1e-6  # short of a whole cell of the auction's grid, where the next all-or-nothing bid may fit
 
 
 class Curve(NamedTuple):
@@ -48,9 +49,14 @@ def capacity_curve(
     grow with q. By Clarke's rule winner i pays, over the reserve, W_i(q) less the others' surplus in the allocation.
     Added up that is the sum of W_i(q) over all bids less (n - 1) W(q): losers change nothing, W_i being W for them. So
     for an offer between q and r payments over the reserve are at most the sum of W_i(r) less (n - 1) W(q), which is
-    what is paid at r plus (n - 1) (W(r) - W(q)); and at most W(r), as nobody pays more than was bid. What is sold is at
-    most r, and at least what W(q) would need if every bid could be sold in parts, the best per kW first. The curve is
-    the concave hull of the corners of these boxes.
+    what is paid at r plus (n - 1) (W(r) - W(q)); and at most W(r), as nobody pays more than was bid. All-or-nothing
+    bids fit from whole cells of the auction's grid on, and between two of these W and W_i grow by no more than the
+    dearest bid for each kW: q and r lie close to one another in one cell, so the difference is small, and the sliver
+    left before the next cell earns no more than is added for it.
+
+    What is sold of an offer between q and r is at most r and what is wanted, and at least the first offer that finds
+    W(q), or less would have been a better allocation of that one; the last offer looked at that finds less is below
+    it. The curve is the concave hull of the corners of these boxes.
 
     Args:
         value_gbp_per_kw: Bids, shape (n,).
@@ -60,8 +66,9 @@ def capacity_curve(
         reserve_gbp_per_kw: The seller's own bid.
         room: Where auctions write.
     """
-    points = np.zeros((2 * int(np.ceil(most_kw / CELL_KW)) + 3, 2))
-    count = _corners(value_gbp_per_kw, quantity_kw, divisible, most_kw, reserve_gbp_per_kw, room, points)
+    offers_kw, opens = _offers(most_kw)
+    points = np.zeros((2 * offers_kw.size + 1, 2))
+    count = _corners(value_gbp_per_kw, quantity_kw, divisible, offers_kw, opens, reserve_gbp_per_kw, room, points)
     return _hull(points[:count])
 
 
@@ -105,30 +112,45 @@ def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0])
 
 
+def _offers(most_kw: float) -> tuple[Floats, NDArray[np.bool_]]:
+    """Offers to look at, rising, and which of them begin a cell of the grid; less than a cell is not auctioned."""
+    cells_kw = RESOLUTION_KW * np.arange(1, int(most_kw / RESOLUTION_KW) + 1)
+    inside_kw = np.append(np.arange(0.0, RESOLUTION_KW, STEP_KW), RESOLUTION_KW - SLIVER_KW)
+    offers_kw = np.unique(np.minimum(cells_kw[:, None] + inside_kw, most_kw))
+    return offers_kw, np.isin(offers_kw, cells_kw)
+
+
 @njit(cache=True)
 def _corners(
     value: np.ndarray,
     quantity_kw: np.ndarray,
     divisible: np.ndarray,
-    most_kw: float,
+    offers_kw: np.ndarray,
+    opens: np.ndarray,
     reserve: float,
     room: vcg.Room,
     points: np.ndarray,
 ) -> int:
     """Write the corners of all boxes, (0, 0) first; returns how many there are."""
     surplus = np.where(quantity_kw > 0.0, np.maximum(value - reserve, 0.0), 0.0)
-    order, bids = np.argsort(-surplus), np.sum(surplus > 0.0)
-    offered_kw, before, count = RESOLUTION_KW - CELL_KW, 0.0, 1  # less than a cell of the grid is not auctioned
-    while offered_kw < most_kw:
-        offered_kw = min(offered_kw + CELL_KW, most_kw)
-        best, paid = _cleared(value, quantity_kw, divisible, offered_kw, reserve, room)
+    bids, wanted_kw = np.sum(surplus > 0.0), np.sum(np.where(surplus > 0.0, quantity_kw, 0.0))
+    tie_gbp = 2.0 * bids * vcg.TIE_GBP  # allocations as close to the best are as good to the auction
+    slack_gbp = bids * (SLIVER_KW * surplus.max() + tie_gbp)
+    before = before_kw = least_kw = 0.0
+    count = 1
+    for k in range(offers_kw.size):
+        best, paid = _cleared(value, quantity_kw, divisible, offers_kw[k], reserve, room)
+        over_gbp, from_kw = paid + (bids - 1) * (best - before), least_kw
+        if best > before + tie_gbp:
+            least_kw = before_kw
+        if opens[k]:
+            over_gbp, from_kw = paid, least_kw
         if best > 0.0:
-            over_gbp = min(paid + (bids - 1) * (best - before), best)
-            least_kw = _needed_kw(surplus, quantity_kw, order, before)
-            points[count, 0], points[count, 1] = least_kw, over_gbp + reserve * least_kw
-            points[count + 1, 0], points[count + 1, 1] = offered_kw, over_gbp + reserve * offered_kw
+            over_gbp, to_kw = min(over_gbp, best) + slack_gbp, min(offers_kw[k], wanted_kw)
+            points[count, 0], points[count, 1] = from_kw, over_gbp + reserve * from_kw
+            points[count + 1, 0], points[count + 1, 1] = to_kw, over_gbp + reserve * to_kw
             count += 2
-        before = best
+        before, before_kw = best, offers_kw[k]
     return count
 
 
@@ -144,16 +166,3 @@ def _cleared(
             best += (value[i] - reserve) * room.allocation_kw[i]
             paid += room.payment_gbp[i] - reserve * room.allocation_kw[i]
     return best, paid
-
-
-@njit(cache=True)
-def _needed_kw(surplus: np.ndarray, quantity_kw: np.ndarray, order: np.ndarray, wanted_gbp: float) -> float:
-    """Least kW whose surplus is as wanted, if every bid could be sold in parts."""
-    kw = 0.0
-    for i in order:
-        gain = surplus[i] * quantity_kw[i]
-        if gain >= wanted_gbp:
-            return kw + (wanted_gbp / surplus[i] if wanted_gbp > 0.0 else 0.0)
-        wanted_gbp -= gain
-        kw += quantity_kw[i]
-    return kw

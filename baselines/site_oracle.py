@@ -91,12 +91,13 @@ class SaleBlock:
 class SiteProgram:
     """Linear programs over the windows of an episode, whose optima add up to a bound on every policy.
 
-    Why they bound every policy. Within a window every episode gives a feasible point of its program whose money is at
-    least the episode's, term by term:
+    Why they bound every policy. In each window every episode gives a feasible point of the program, and the money of
+    these points adds up to at least the episode's, term by term:
 
     - Battery: as in `baselines.oracle.perfect_foresight`; that the connection may limit its power is left out.
-    - Jobs: as told in `baselines.work_block.WorkBlock`; jobs and tenants together never draw more than the cluster's
-      capacity, and IT power is linear in their power.
+    - Jobs: as told in `baselines.work_block.WorkBlock`, where a late job's later parts pay later than the queue did,
+      perhaps in the next window; jobs and tenants together never draw more than the cluster's capacity, and IT power is
+      linear in their power.
     - Tenants: payments lie under the curves of `baselines.sale_bounds.capacity_curve`; at most `sellable_fraction` of
       the capacity is for sale, in whole blocks, which no window cuts.
     - Flexibility: every period in which it is wanted brings the most that any offer can, as if delivered in full, from

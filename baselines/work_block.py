@@ -121,8 +121,9 @@ class WorkBlock:
     Why it contains whatever a queue can do: let a job start in some period. Each of its parts then starts a fixed
     number of periods later and runs to its end without a break. So the sum over the parts of a class of what has
     started never falls, never exceeds what has arrived, and less what has ended it is what they draw. A job that starts
-    late pays its price for every period of it; each of its parts is as late, and their prices, in proportion to their
-    run times, add up to the job's. What is due of a class and not started pays the lowest price of the class: no more.
+    late pays its price for every period of it; each of its parts is as late, only later on, and their prices, in
+    proportion to their run times, add up to the job's. What is due of a class and not started pays the lowest price of
+    the class: no more.
     Sums of what started before the window are free within the same limits. The program may do what no queue can: start
     parts of a job apart, in any order, and in fractions.
 

@@ -14,8 +14,15 @@ SOLVERS: Final = ("PIQP", "CLARABEL")
 # For programs over weeks an interior point is enough: a vertex beside it would take several times as long.
 LARGE: Final[dict[str, Any]] = {"solver": "ipm", "run_crossover": "off"}
 LARGE_TOLERANCE: Final = 1e-6  # of all the money that could move: the optimum's own tolerance is a tenth of it
-# Most plans take 20 to 60 steps: where this many do not do, the next solver is sooner there.
-OPTIONS: Final[dict[str, dict[str, Any]]] = {"PIQP": {"max_iter": 100}}
+# Plans count in GBP: a millionth is close enough. At its own tolerance, a hundredth of that, PIQP is done after 25 to
+# 60 steps or never; at this one after 20 to 30. Where the steps do not do, the next solver is sooner there. Steps and
+# not seconds are limited, or a plan would hang on how busy the machine is.
+OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "PIQP": {
+        "max_iter": 60, "eps_abs": 1e-6, "eps_rel": 1e-7, "eps_duality_gap_abs": 1e-6, "eps_duality_gap_rel": 1e-7,
+    },
+    "CLARABEL": {"max_iter": 100},
+}  # fmt: skip
 SOLVED: Final = (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
 
 
@@ -27,7 +34,7 @@ class Program:
     """
 
     def __init__(self, cost_gbp: cp.Expression, constraints: list[cp.Constraint], solvers: Sequence[str]) -> None:
-        """Compile on the first solve.
+        """Compile for a solver when it is first asked.
 
         Args:
             cost_gbp: To be minimised.
@@ -39,24 +46,30 @@ class Program:
         """
         if not solvers:
             raise ValueError(f"solvers is empty; name at least one of {cp.installed_solvers()}")
-        self.cost_gbp = 0.0
-        self._problem, self._solvers = cp.Problem(cp.Minimize(cost_gbp), constraints), tuple(solvers)
-        assert self._problem.is_dcp(dpp=True), "not affine in its parameters: it would compile at every solve"
+        self.cost_gbp, self._solvers = 0.0, tuple(solvers)
+        self._objective, self._constraints = cp.Minimize(cost_gbp), constraints
+        # One for each solver: a single problem compiles anew whenever another solver than the last one is asked.
+        self._problems: dict[str, cp.Problem] = {}
+        dpp = cp.Problem(self._objective, constraints).is_dcp(dpp=True)
+        assert dpp, "not affine in its parameters: it would compile at every solve"
 
     def solve(self) -> bool:
         """Write the optimum into the variables; False, and a logged reason for each solver, if none finds it."""
         for solver in self._solvers:
+            if solver not in self._problems:
+                self._problems[solver] = cp.Problem(self._objective, self._constraints)
+            problem = self._problems[solver]
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # an inaccurate solution is judged by its status
-                    self._problem.solve(solver=solver, **OPTIONS.get(solver, {}))
+                    problem.solve(solver=solver, **OPTIONS.get(solver, {}))
             except cp.SolverError as error:
                 logger.warning("%s failed: %s", solver, error)
                 continue
-            if self._problem.status in SOLVED:
-                self.cost_gbp = float(self._problem.value)
+            if problem.status in SOLVED:
+                self.cost_gbp = float(problem.value)
                 return True
-            logger.warning("%s ended %s", solver, self._problem.status)
+            logger.warning("%s ended %s", solver, problem.status)
         return False
 
 

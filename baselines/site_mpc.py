@@ -1,7 +1,7 @@
 """Model predictive control of the whole site: plan a day of everything together, do its first half-hour, plan again."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from envs.site_view import WANTED_LEADS
 from models.site import GATE_PERIODS
 
 Settings = TypeVar("Settings", Prices, Expectations)
+NEARLY_KW: Final = 0.01  # no plan is exact: by less, the last of the jobs that it starts would not fit
 
 
 class SiteMpcPolicy:
@@ -112,13 +113,15 @@ class SiteMpcPolicy:
         """First half-hour of the plan as the seven fields of a site's action, shape (7,)."""
         seen, plan = self._reader.scalars(observation), self.plan(observation)
         battery, terms = self._system.site.battery, self._system.site.terms
-        power_kw = plan.power_kw[0]
+        power_kw, start_kw = plan.power_kw[0], plan.start_kw[0]
+        if start_kw > NEARLY_KW:
+            start_kw += NEARLY_KW
         offered_kw = plan.offered_kw[0] if seen["block_starts"] > 0.5 else 0.0
         self._reader.offered(seen, min(offered_kw, seen["sellable_kw"]))
         return np.array(
             [
                 _share(power_kw, battery.max_charge_kw if power_kw > 0.0 else battery.max_discharge_kw),
-                _share(plan.start_kw[0], min(seen["free_kw"], seen["waiting_kw"])),
+                _share(start_kw, min(seen["free_kw"], seen["waiting_kw"])),
                 plan.setpoint_c[0],
                 plan.fan_fraction[0],
                 _share(offered_kw, seen["sellable_kw"]),

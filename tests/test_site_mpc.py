@@ -204,6 +204,18 @@ def test_without_a_solver_the_site_rests_and_the_reason_is_logged(scenario, capl
     assert "MOSEK" in caplog.text
 
 
+def test_a_plan_that_starts_all_that_waits_but_for_a_rounding_starts_all(scenario, monkeypatch):
+    env = SystemEnv(SiteSystem(scenario))
+    policy = SiteMpcPolicy.for_env(env)
+    observation, _ = env.reset(seed=0)
+    for name, kw in (("free_kw", 300.0), ("waiting_kw", 200.0)):
+        observation[position(env.system.observation_fields, name)] = kw
+    plan = policy.plan(observation)
+    for planned_kw, share, tolerance in ((200.0 - 1e-3, 1.0, 0.0), (100.0, 0.5, 1e-4), (1e-3, 0.0, 1e-5)):
+        monkeypatch.setattr(policy, "plan", lambda _, kw=planned_kw: plan._replace(start_kw=np.full(N, kw)))
+        assert policy.act(observation)[1] == pytest.approx(share, abs=tolerance)
+
+
 def test_a_failed_solver_is_stood_in_for_by_the_last_plan_a_period_later(system, monkeypatch):
     planner = _planner(system.site)
     good = planner.plan(_outlook())

@@ -27,9 +27,9 @@ import uvicorn
 import uvloop
 
 from benchmarks.buyer import buy, request
-from dispatch import flexibility
+from dispatch import flex_orders
 from dispatch.audit import Audit
-from dispatch.flexibility import OrderState
+from dispatch.flex_orders import OrderState
 from dispatch.store import Store
 from server.beckn.app import create_bpp
 from server.beckn.settings import BppSettings
@@ -197,7 +197,7 @@ def kills(folder: Path, count: int, seed: int) -> Kills:
             acknowledged += [body["context"]["transaction_id"] for body in bodies]
         said = _callbacks(bap, acknowledged)
         with store.reading() as connection:
-            orders = {order.reference: order for order in flexibility.orders(connection)}
+            orders = {order.reference: order for order in flex_orders.orders(connection)}
         entries = Counter(
             json.loads(entry.body)["reference"] for entry in Audit(store).entries("flexibility_confirmed")
         )

@@ -52,6 +52,11 @@ class Fault(NamedTuple):
     problem: str
 
 
+def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a record as an entry says them: instants as text."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
 class Audit:
     """The log in a store."""
 

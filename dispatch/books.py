@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 import rfc8785
 import sqlalchemy as sa
 
-from dispatch import flexibility, metering
+from dispatch import flex_orders, flexibility, metering
 from dispatch.audit import Audit, Fault
 from dispatch.baseline import METHODS
-from dispatch.flexibility import RESERVING, FlexOrder, OrderState, order_of
+from dispatch.flex_orders import RESERVING, FlexOrder, OrderState, order_of
 from dispatch.metering import SYSTEM_PRICE, Reading, meter_of, reading_of
 from dispatch.payment import RULES
 from dispatch.settlement import Statement, statement_of
@@ -72,14 +72,14 @@ def settle(connection: sa.Connection, audit: Audit, at: datetime, again: bool = 
     Returns:
         Orders with a new version of their statement.
     """
-    for order in flexibility.orders(connection, (OrderState.CONFIRMED,)):
+    for order in flex_orders.orders(connection, (OrderState.CONFIRMED,)):
         if order.end <= at:
             flexibility.complete(connection, audit, order.order_id, at)
-    ended = flexibility.orders(connection, (OrderState.COMPLETED, OrderState.CANCELLED))
+    ended = flex_orders.orders(connection, (OrderState.COMPLETED, OrderState.CANCELLED))
     if not again:
         settled = set(connection.execute(sa.select(statement_table.c.order_id)).scalars())
         ended = [one for one in ended if one.order_id not in settled]
-    reserving = flexibility.orders(connection, RESERVING)
+    reserving = flex_orders.orders(connection, RESERVING)
     changed = []
     for order in ended:
         readings = _readings(connection, order)
@@ -168,7 +168,7 @@ def disagreements(store: Store, audit: Audit) -> list[Fault]:
                 )
     with store.reading() as connection:
         for name, (sequence, order) in orders.items():
-            if flexibility.find(connection, name) != order:
+            if flex_orders.find(connection, name) != order:
                 faults.append(Fault(sequence, f"order {name} was altered in its table"))
         held = sa.select(*(metering.reading_table.c[name] for name in Reading._fields))
         rows = {(row.series, row.start, row.version): Reading(*row) for row in connection.execute(held)}

@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from dispatch import books, flexibility, metering
-from dispatch.flexibility import FlexOrder, Offer
+from dispatch import books, flex_offers, flex_orders, flexibility, metering
+from dispatch.audit import plain
+from dispatch.flex_offers import Offer
+from dispatch.flex_orders import FlexOrder
 from dispatch.metering import meter_of
 from dispatch.settlement import Row
 
@@ -66,7 +68,7 @@ class Ledger(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """Plain JSON, with totals."""
         return {
-            "offers": [_plain(offer) for offer in self.offers],
+            "offers": [plain(offer._asdict()) for offer in self.offers],
             "orders": [line._asdict() for line in self.orders],
             "totals": totals(self.orders),
         }
@@ -75,7 +77,7 @@ class Ledger(NamedTuple):
 def ledger(connection: sa.Connection, at: datetime) -> Ledger:
     """What is on sale now, and every order that there ever was."""
     return Ledger(
-        flexibility.on_sale(connection, at), [_line(connection, one) for one in flexibility.orders(connection)]
+        flex_offers.on_sale(connection, at), [_line(connection, one) for one in flex_orders.orders(connection)]
     )
 
 
@@ -146,12 +148,6 @@ def _line(connection: sa.Connection, order: FlexOrder) -> Line:
         str(books.received_gbp(connection, order.order_id)),
         made[0].version if made else None,
     )
-
-
-def _plain(offer: Offer) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in offer._asdict().items()
-    }
 
 
 def _csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -15,9 +15,10 @@ from baselines.greedy import schedule
 from baselines.schedule import HALF_HOUR, Reserved, Schedule, Scheduler, Weights
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, FlexOffer, PricePoint
-from dispatch import flexibility
+from dispatch import flex_offers
 from dispatch.audit import Audit
-from dispatch.flexibility import GATE_CLOSURE, Offer
+from dispatch.flex_offers import Offer
+from dispatch.flexibility import GATE_CLOSURE
 from dispatch.outlook import Outlook
 from dispatch.store import TABLES, Instant, Store
 
@@ -148,13 +149,13 @@ class Seller:
             connection.execute(sa.insert(planned_table), rows)
         rest = [offer for offer in plan.bound.sold if offer.expires_at > at]
         fresh = offers_of(plan.schedule.flex_offers, at, self._terms)
-        flexibility.publish(connection, self._audit, [*rest, *fresh], at)
+        flex_offers.publish(connection, self._audit, [*rest, *fresh], at)
         return True
 
     def on_sale(self, at: datetime) -> list[Offer]:
         """What can be ordered now."""
         with self._store.reading() as connection:
-            return flexibility.on_sale(connection, at)
+            return flex_offers.on_sale(connection, at)
 
     def renew(self, clock: Callable[[], datetime]) -> None:
         """Plan, and publish what has changed since the last time; for the errors see `plan`.
@@ -218,7 +219,7 @@ def _job_of(offer: Offer) -> str:
 
 def _bound(connection: sa.Connection, at: datetime) -> Bound:
     oldest = at - REMEMBERED
-    sold = tuple(flexibility.sold(connection, oldest))
+    sold = tuple(flex_offers.sold(connection, oldest))
     away = {_job_of(offer): offer for offer in sold}
     query = sa.select(planned_table).where(planned_table.c.start <= at, planned_table.c.end > oldest)
     begun = [Reserved(*row) for row in connection.execute(query.order_by(planned_table.c.job_id))]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from data.calendar import settlement_date, settlement_period
 from dispatch.baseline import METHODS, NoBaseline, baseline
-from dispatch.flexibility import RESERVING, FlexOrder, OrderState
+from dispatch.flex_orders import RESERVING, FlexOrder, OrderState
 from dispatch.metering import ACTUAL, SYSTEM_PRICE, Reading, meter_of
 from dispatch.payment import RULES, Period, exact, money, shares, volume
 

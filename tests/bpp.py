@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 
 from dispatch.audit import Audit
-from dispatch.flexibility import Offer
+from dispatch.flex_offers import Offer
 from dispatch.selling import Seller
 from dispatch.store import Store
 from server.beckn.app import kept_on_sale

@@ -127,7 +127,7 @@ def bap() -> "Iterator[Bap]":
 def stocked(tmp_path: Path) -> Iterator[Store]:
     """A store with the offers of `tests.bpp` on sale."""
     from dispatch.audit import Audit
-    from dispatch.flexibility import publish
+    from dispatch.flex_offers import publish
     from tests.bpp import OFFERS
 
     opened = Store(f"sqlite:///{tmp_path / 'state.db'}")

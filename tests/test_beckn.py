@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dispatch.audit import Audit
-from dispatch.flexibility import OrderState, on_sale, orders
+from dispatch.flex_offers import on_sale
+from dispatch.flex_orders import OrderState, orders
 from server.beckn.callbacks import Forbidden, check_belongs, public_address
 from server.beckn.context import duration, read_context
 from server.beckn.inbox import Inbox, MessageIds

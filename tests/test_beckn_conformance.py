@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dispatch.audit import Audit
-from dispatch.flexibility import on_sale, publish
+from dispatch.flex_offers import on_sale, publish
 from server.beckn.app import create_bpp
 from server.beckn.inbox import altered
 from server.beckn.provider import VERBS

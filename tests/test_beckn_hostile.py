@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatch.audit import Audit
-from dispatch.flexibility import publish
+from dispatch.flex_offers import publish
 from dispatch.store import Store
 from server.beckn.callbacks import Caller, Signer
 from server.beckn.inbox import Inbox, altered

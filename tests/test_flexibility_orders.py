@@ -8,22 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dispatch.audit import Audit
-from dispatch.flexibility import (
-    QUOTE_LASTS,
-    NotAvailable,
-    Offer,
-    OrderState,
-    Reason,
-    cancel,
-    complete,
-    confirm,
-    get,
-    on_sale,
-    orders,
-    publish,
-    quote,
-    reserved_kw,
-)
+from dispatch.flex_offers import Offer, on_sale, publish
+from dispatch.flex_orders import OrderState, orders, reserved_kw
+from dispatch.flexibility import QUOTE_LASTS, NotAvailable, Reason, cancel, complete, confirm, get, quote
 from dispatch.store import Store
 
 NOON = datetime(2024, 6, 16, 12, 0, tzinfo=UTC)

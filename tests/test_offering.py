@@ -25,7 +25,7 @@ from server.dispatcher import Dispatcher
 from server.schemas import example
 from server.service import Operation, create_service
 from server.settings import Settings
-from tests.gateway_server import COUNTS, HASTY, INVENTORY, KEY, Market, open_market
+from tests.gateway_server import COUNTS, HASTY, INVENTORY, KEY, LATE_S, Market, open_market
 from tests.small_bundle import write_small_bundle
 from tests.test_orders import Clock
 
@@ -171,7 +171,8 @@ def test_a_gateway_that_answers_after_the_time_limit_holds_up_no_decision_and_ge
 ):
     gateway.after = ["late"]
     operation = Operation(orders_every_s=0.05, health_every_s=0.1, sends_orders=True, offering=OFFERING)
-    app = create_service(Dispatcher.from_bundle(bundle), store, Settings(), operation, SetPointMarket(OFFERING, ONCE))
+    market = SetPointMarket(OFFERING, ONCE._replace(timeout_s=LATE_S / 2.0))
+    app = create_service(Dispatcher.from_bundle(bundle), store, Settings(), operation, market)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         until(lambda: gateway.applied)
         assert client.post("/v1/dispatch", json=example()).json()["rung"] == "policy", "while the gateway says nothing"

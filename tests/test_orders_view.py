@@ -14,9 +14,9 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
-from dispatch import books, flexibility
+from dispatch import books, flex_offers, flexibility
 from dispatch.audit import Audit
-from dispatch.flexibility import Offer
+from dispatch.flex_offers import Offer
 from dispatch.ledger import Ledger, detail, ledger, orders_csv, statement_csv
 from dispatch.metering import Reading, meter_of, record
 from dispatch.order_page import order_page
@@ -44,7 +44,7 @@ def url(tmp_path):
     kwh = {at: drawn.get(at, 4000.0 + 10.0 * at.hour) for at in starts if at != START + 2 * HALF}
     after = START + DAY
     with store.writing() as connection:
-        flexibility.publish(connection, audit, [offer, offer._replace(offer_id="flex-b")], START - DAY)
+        flex_offers.publish(connection, audit, [offer, offer._replace(offer_id="flex-b")], START - DAY)
         flexibility.quote(connection, audit, "order-1", BUYER, "deal", "flex-a", None, START - DAY)
         flexibility.confirm(connection, audit, "order-1", START - DAY)
         flexibility.quote(connection, audit, "order-2", "other", "deal", "flex-b", None, START - DAY)

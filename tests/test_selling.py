@@ -15,7 +15,8 @@ from data.schedule import CarbonPoint, FlexOffer, PricePoint
 from data.synthetic import generate
 from data.workloads import SAMPLE_DAY, workloads
 from dispatch.audit import Audit
-from dispatch.flexibility import GATE_CLOSURE, cancel, confirm, on_sale, quote
+from dispatch.flex_offers import on_sale
+from dispatch.flexibility import GATE_CLOSURE, cancel, confirm, quote
 from dispatch.outlook import TableOutlook, synthetic
 from dispatch.selling import Seller, Terms, offers_of
 from dispatch.store import Store

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatch import flexibility
+from dispatch import flex_offers, flexibility
 from dispatch.audit import Audit
 from dispatch.baseline import METHODS, Method, NoBaseline, baseline
 from dispatch.books import disagreements, receive, received_gbp, settle, statements
-from dispatch.flexibility import FlexOrder, NotAvailable, Offer, OrderState
+from dispatch.flex_offers import Offer
+from dispatch.flex_orders import FlexOrder, OrderState
+from dispatch.flexibility import NotAvailable
 from dispatch.metering import SYSTEM_PRICE, Reading, Recorded, meter_of, newest, read_csv, record, versions
 from dispatch.payment import RULES, Period, money, shares, volume
 from dispatch.settlement import half_hours, settlement_dates, statement_of
@@ -312,7 +314,7 @@ def shop(tmp_path):
     audit = Audit(store)
     offer = Offer("flex-a", "hpc-1", 500.0, START, START + 4 * HALF, 150.0, None, START)
     with store.writing() as connection:
-        flexibility.publish(connection, audit, [offer], START - DAY)
+        flex_offers.publish(connection, audit, [offer], START - DAY)
         for name in ("o", "gone"):
             flexibility.quote(connection, audit, name, "buyer", "deal", "flex-a", 250.0, START - DAY)
             flexibility.confirm(connection, audit, name, START - DAY)

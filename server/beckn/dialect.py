@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from dispatch.flexibility import FlexOrder, Offer
+from dispatch.flex_offers import Offer
+from dispatch.flex_orders import FlexOrder
 from server.beckn.wire import Code, Kind, Problem
 
 PRICE_UNIT: Final = "GBP/MWh"

@@ -11,9 +11,11 @@ from typing import Any, Final
 import rfc8785
 import sqlalchemy as sa
 
-from dispatch import books, flexibility
+from dispatch import books, flex_offers, flex_orders, flexibility
 from dispatch.audit import Audit
-from dispatch.flexibility import FlexOrder, NotAvailable, Offer, OrderState, Reason
+from dispatch.flex_offers import Offer
+from dispatch.flex_orders import FlexOrder, OrderState
+from dispatch.flexibility import NotAvailable, Reason
 from dispatch.store import TABLES
 from server.beckn import v0_9_4, v1_1_0
 from server.beckn.context import Context, Dialect
@@ -97,7 +99,7 @@ class Provider:
         match context.action:
             case "search":
                 wanted = codec.wanted(message)
-                found = [offer for offer in flexibility.on_sale(connection, at) if _fits(offer, wanted)]
+                found = [offer for offer in flex_offers.on_sale(connection, at) if _fits(offer, wanted)]
                 return codec.catalog(self._shop, found, at + CATALOG_LASTS)
             case "select" | "init":
                 order = self._quote(connection, codec.asked(message), context, at)
@@ -126,7 +128,7 @@ class Provider:
         order_id = asked.order_id or _dealing(context)
         if asked.order_id is not None:
             _own(connection, context, order_id)
-        known = flexibility.find(connection, order_id)
+        known = flex_orders.find(connection, order_id)
         offer_id = asked.offer_id or (known.offer_id if known else None)
         if offer_id is None:
             raise wrong("message.order.items", "name the offer to order")
@@ -141,13 +143,13 @@ class Provider:
 
     def _confirm(self, connection: sa.Connection, asked: Asked, context: Context, at: datetime) -> FlexOrder:
         order_id = asked.order_id or _dealing(context)
-        known = flexibility.find(connection, order_id)
+        known = flex_orders.find(connection, order_id)
         if known is None and asked.order_id is None:
             order_id = self._quote(connection, asked, context, at).order_id
         order = _own(connection, context, order_id)
         if asked.offer_id not in (None, order.offer_id):
             raise wrong("message.order.items[0].id", f"order {order_id} is for offer {order.offer_id!r}; select anew")
-        if asked.power_kw is not None and abs(asked.power_kw - order.power_kw) > flexibility.SMALLEST_KW:
+        if asked.power_kw is not None and abs(asked.power_kw - order.power_kw) > flex_offers.SMALLEST_KW:
             raise wrong("message.order.items[0].quantity", f"{order.power_kw:g} kW were quoted; select anew")
         _keep_billing(connection, order_id, asked.billing)
         return flexibility.confirm(connection, self._audit, order_id, at)
@@ -228,7 +230,7 @@ def _dealing(context: Context) -> str:
 
 def _own(connection: sa.Connection, context: Context, order_id: str) -> FlexOrder:
     """An order of this buyer; another buyer's is as unknown as none."""
-    order = flexibility.find(connection, order_id)
+    order = flex_orders.find(connection, order_id)
     if order is None or order.buyer_id != context.bap_id:
         raise NotAvailable(Reason.UNKNOWN_ORDER, f"{context.bap_id} has no order {order_id[:80]!r}")
     return order

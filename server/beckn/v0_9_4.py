@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from dispatch.flexibility import QUOTE_LASTS, FlexOrder, Offer, OrderState
+from dispatch.flex_offers import Offer
+from dispatch.flex_orders import FlexOrder, OrderState
+from dispatch.flexibility import QUOTE_LASTS
 from server.beckn.context import instant, iso
 from server.beckn.dialect import (
     FULFILMENT,

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any, Final
 
-from dispatch.flexibility import Offer, OrderState
+from dispatch.flex_offers import Offer
+from dispatch.flex_orders import OrderState
 from server.beckn import v0_9_4
 from server.beckn.context import iso
 from server.beckn.dialect import FULFILMENT, Asked, Shop, Sold, Wanted, decimal, number, part, text_at, wrong

@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -253,6 +254,7 @@ def gain_gbp(battery: Battery, adders: Adders, power_kw: float, hours: float, pr
     return float(energy + network - battery.wear_gbp_per_kwh * abs(metered_kwh))
 
 
+@lru_cache(maxsize=64)  # asked for the same step by every order, and calendars are slow
 def session_of(instant: datetime) -> date:
     """The session that holds an instant: its settlement date."""
     day: date = settlement_date(pd.DatetimeIndex([instant]))[0].item()

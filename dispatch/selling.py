@@ -98,7 +98,7 @@ class Seller:
             store: Holds what earlier plans began and what is sold.
             audit: Records what goes on sale.
             jobs: The jobs at hand at an instant; those already planned to have begun may be among them.
-            outlook: Expects prices and carbon.
+            outlook: Forecasts prices and carbon: issued at an instant, from a half-hour on, for so many.
             weights: What a slot is judged by.
             terms: Of all offers.
             scheduler: Says which job runs when, and what could run at another time.
@@ -115,13 +115,15 @@ class Seller:
             OSError: The jobs cannot be read.
             ValueError: The jobs are not valid, or there is no outlook.
         """
-        start = _next_half_hour(at)
+        begun = _half_hour_begun(at)
+        start = begun if begun == at else begun + HALF_HOUR
         with self._store.reading() as connection:
             bound = _bound(connection, at)
-        begun = {one.job_id for one in bound.begun}
+        running = {one.job_id for one in bound.begun}
         moved = [Reserved(_job_of(one), one.power_kw, one.start, one.end) for one in bound.sold]
-        jobs = [job for job in self._jobs(at) if job.job_id not in begun and _can_be_done(job, start)]
-        given = _Given(jobs, *self._outlook(start, HORIZON // HALF_HOUR), self._weights, [*moved, *bound.begun])
+        jobs = [job for job in self._jobs(at) if job.job_id not in running and _can_be_done(job, start)]
+        prices, carbon = self._outlook(begun, start, HORIZON // HALF_HOUR)
+        given = _Given(jobs, prices, carbon, self._weights, [*moved, *bound.begun])
         if self._made is None or self._made[0] != given:
             self._made = given, self._scheduler(*given)
         return Plan(self._made[1], bound)
@@ -202,8 +204,8 @@ def offers_of(
     ]
 
 
-def _next_half_hour(at: datetime) -> datetime:
-    seconds = math.ceil(at.timestamp() / HALF_HOUR.total_seconds()) * HALF_HOUR.total_seconds()
+def _half_hour_begun(at: datetime) -> datetime:
+    seconds = math.floor(at.timestamp() / HALF_HOUR.total_seconds()) * HALF_HOUR.total_seconds()
     return datetime.fromtimestamp(seconds, UTC)
 
 

@@ -98,7 +98,7 @@ class Store:
         kind = parsed.get_backend_name()
         if kind not in KINDS:
             raise ValueError(f"a store on {kind!r}; allowed are sqlite:/// and postgresql+psycopg://")
-        self.engine = _open_to_read(parsed) if read_only else sa.create_engine(url, pool_pre_ping=True)
+        self.engine = _open_to_read(parsed) if read_only else sa.create_engine(url, pool_pre_ping=kind != "sqlite")
         if kind == "sqlite" and not read_only:
             _prepare_sqlite(self.engine)
         self._writing = self.engine.execution_options(writes=True)

@@ -152,8 +152,6 @@ def create_app(
     app.add_middleware(Guard, tokens=edge.tokens, any_host=edge.any_host)
     app.add_middleware(RateLimit, per_second=edge.requests_per_second)
     app.add_middleware(RequestLog, metrics=counted)  # added last, so the outermost
-    for section in sections:
-        app.include_router(section.router)
 
     # In a thread, because a decision waits for other processes and the database while the next order can be read.
     @app.post("/v1/dispatch", tags=["dispatch"], response_model=DispatchPlan, responses=REFUSALS)
@@ -184,4 +182,6 @@ def create_app(
     def read_metrics() -> Response:
         return Response(counted.text(), media_type=CONTENT_TYPE)
 
+    for section in sections:  # after what is asked for most, since routes are tried in order
+        app.include_router(section.router)
     return app

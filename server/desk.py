@@ -302,7 +302,7 @@ def decision_said(decision: Decision, telemetry: Telemetry, policy: PolicyName) 
 
 def view_text(market: MarketView) -> str:
     """A market view as JSON, always the same for the same."""
-    columns = {name: [None if math.isnan(x) else x for x in market.columns[name].tolist()] for name in market.columns}
+    columns = {name: [x if x == x else None for x in market.columns[name].tolist()] for name in market.columns}  # NaN
     start = pd.Timestamp(market.start).tz_convert("UTC").isoformat()
     return json.dumps({"start": start, **columns}, sort_keys=True, separators=(",", ":"))
 

@@ -158,11 +158,11 @@ def test_no_message_waits_for_a_plan(store, bap):
     """B02: while the second plan is being made and not done, all is acknowledged and called back from the first."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow_after_the_first(start, periods):
+    def slow_after_the_first(issued_at, start, periods):
         if store_is_stocked():
             begun.set()
             assert go_on.wait(60.0)
-        return synthetic(start, periods)
+        return synthetic(issued_at, start, periods)
 
     def store_is_stocked():
         return seller.on_sale(datetime.now(UTC)) != []

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,21 +10,23 @@ from baselines import schedule_mpc
 from baselines.greedy import schedule
 from baselines.schedule import Reserved, Weights
 from data.jobs import JobSpec
+from data.load import FILE_NAME
 from data.schedule import CarbonPoint, FlexOffer, PricePoint
 from data.synthetic import generate
 from data.workloads import SAMPLE_DAY, workloads
 from dispatch.audit import Audit
 from dispatch.flex_offers import on_sale
 from dispatch.flexibility import GATE_CLOSURE, cancel, confirm, quote
-from dispatch.outlook import TableOutlook, synthetic
+from dispatch.outlook import of_table
 from dispatch.selling import Seller, Terms, offers_of
 from dispatch.store import Store
+from forecasting.grid_forecast import GridForecaster
 
 NOON = datetime(2024, 6, 16, 12, 0, tzinfo=UTC)
 HALF = timedelta(minutes=30)
 
 
-def flat(start, periods):
+def flat(issued_at, start, periods):
     """Dear until three in the afternoon, cheap then, dear again at night: 100, 20 and 60 GBP/MWh."""
     times = [start + i * HALF for i in range(periods)]
     price = {at: 100.0 if at < NOON + 3 * HALF * 2 else 20.0 if at < NOON + 8 * HALF * 2 else 60.0 for at in times}
@@ -189,12 +190,14 @@ def test_what_leaves_no_time_or_cannot_be_in_time_is_not_offered(store, seller_o
 def test_a_plan_reaches_a_week_ahead_from_the_next_half_hour(store):
     asked = []
 
-    def outlook(start, periods):
-        asked.append((start, periods))
-        return flat(start, periods)
+    def outlook(issued_at, start, periods):
+        asked.append((issued_at, start, periods))
+        return flat(issued_at, start, periods)
 
-    Seller(store, Audit(store), lambda at: [], outlook).plan(NOON - timedelta(minutes=29))
-    assert asked == [(NOON, 7 * 48)]
+    seller = Seller(store, Audit(store), lambda at: [], outlook)
+    for minutes in (-29, 0):
+        seller.plan(NOON + timedelta(minutes=minutes))
+    assert asked == [(NOON - HALF, NOON, 7 * 48), (NOON, NOON, 7 * 48)]
 
 
 def test_a_plan_during_which_a_job_began_is_not_published(store):
@@ -215,7 +218,7 @@ def test_a_plan_during_which_a_job_began_is_not_published(store):
     st.lists(st.tuples(st.integers(0, 9), st.floats(10.0, 900.0), st.integers(0, 20), st.integers(1, 8)), max_size=4),
 )
 def test_no_plan_draws_reserved_power_or_runs_a_barred_job(rows, taken):
-    prices, carbon = flat(NOON, 60)
+    prices, carbon = flat(NOON, NOON, 60)
     jobs = [job(f"{i}", kw, half / 2, priority=p) for i, (kw, half, p) in enumerate(rows)]
     reserved = [Reserved(f"{i}", kw, NOON + a * HALF, NOON + (a + n) * HALF) for i, kw, a, n in taken]
     plan = schedule(jobs, prices, carbon, Weights(0.0, 1.0, 1000.0), reserved)
@@ -239,15 +242,13 @@ def test_the_sample_day_comes_every_day_under_names_of_its_own():
     assert all(by_name[one.job_id] == one for one in today if one.job_id in by_name)
 
 
-def test_outlooks_cover_what_is_asked_and_a_table_that_is_too_old_is_refused():
-    prices, carbon = synthetic(NOON, 96)
-    assert [point.timestamp for point in prices] == [NOON + i * HALF for i in range(96)]
-    assert [point.timestamp for point in carbon] == [point.timestamp for point in prices]
-    assert synthetic(NOON + HALF, 2)[0] == prices[1:3]
-    table = generate("2024-06-01", "2024-06-16")
-    outlook = TableOutlook(table)
-    expected, _ = outlook(NOON, 96)
-    week_before = table["day_ahead_price_gbp_per_mwh"].loc[pd.Timestamp(NOON) - pd.Timedelta(days=7)]
-    assert expected[0].system_buy_price_gbp_per_mwh == week_before
-    with pytest.raises(ValueError, match="renew it"):
-        outlook(NOON + timedelta(weeks=8), 2)
+def test_an_outlook_is_what_the_grid_agent_forecasts_and_follows_its_table(tmp_path):
+    table = generate("2024-05-15", "2024-06-18")
+    dearer = table.assign(day_ahead_price_gbp_per_mwh=table["day_ahead_price_gbp_per_mwh"] + 50.0)
+    table.to_parquet(tmp_path / FILE_NAME)
+    outlook = of_table(tmp_path)
+    assert outlook(NOON, NOON, 4) == GridForecaster(table).forecast(NOON, NOON, 4)
+    dearer.to_parquet(tmp_path / FILE_NAME)
+    assert outlook(NOON + HALF, NOON + HALF, 4) == GridForecaster(dearer).forecast(NOON + HALF, NOON + HALF, 4)
+    with pytest.raises(ValueError, match="too old"):
+        outlook(NOON + timedelta(weeks=8), NOON + timedelta(weeks=8), 4)

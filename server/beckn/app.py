@@ -16,11 +16,10 @@ from starlette.exceptions import HTTPException
 
 from baselines import greedy, schedule_mpc
 from baselines.schedule import Scheduler, Weights
-from data.load import load
 from data.workloads import workloads
 from dispatch import books
 from dispatch.audit import Audit
-from dispatch.outlook import Outlook, TableOutlook, synthetic
+from dispatch.outlook import Outlook, of_table, synthetic
 from dispatch.selling import Seller, Terms
 from dispatch.store import Store
 from server.beckn import routes
@@ -128,7 +127,7 @@ def seller_of(settings: BppSettings, store: Store, audit: Audit) -> Seller:
         logger.warning("prices and carbon are synthetic: set BPP_GRID_DATA to a folder with the real grid table")
         outlook = synthetic
     else:
-        outlook = TableOutlook(load(settings.grid_data))
+        outlook = of_table(settings.grid_data)
     if settings.jobs_path is None:
         logger.warning("the jobs are the sample day: set COMPUTE_AGENT_JOBS_PATH to a file of your own")
     books.checked_terms(settings.baseline, settings.payment)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -277,9 +277,9 @@ class Dispatcher:
         powers_kw, prices = self._continuation(remainder), remainder.prices
         if start == start.floor(PERIOD):  # the last step lies after the forecast
             powers_kw, prices = powers_kw[:-1], prices[:-1]
-        starts = [start, *pd.date_range(start.floor(PERIOD) + PERIOD, periods=prices.size - 1, freq=PERIOD)]
         hours, plan = remainder.first_h, []
-        for step, planned_kw, price in zip(starts, powers_kw.round(3).tolist(), prices.tolist(), strict=True):
+        steps = zip(_starts(start, prices.size), powers_kw.round(3).tolist(), prices.tolist(), strict=True)
+        for step, planned_kw, price in steps:
             energy_kwh, done_kw = battery_model.step(self.battery, energy_kwh, planned_kw, hours)
             plan.append(PlanStep(step, done_kw, self._fraction(energy_kwh), round(price, 4)))
             hours = PERIOD_H
@@ -287,6 +287,12 @@ class Dispatcher:
 
     def _fraction(self, energy_kwh: float) -> float:
         return round(energy_kwh / self.battery.capacity_kwh, 6)
+
+
+@lru_cache(maxsize=16)  # everybody who asks within a half-hour plans the same ones, and calendars are slow
+def _starts(start: pd.Timestamp, n: int) -> tuple[pd.Timestamp, ...]:
+    """Starts of `n` steps: the first at an instant, the others at the half-hours after it."""
+    return start, *pd.date_range(start.floor(PERIOD) + PERIOD, periods=n - 1, freq=PERIOD)
 
 
 def explain(

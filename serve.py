@@ -16,9 +16,6 @@ from server.policy_process import start_policy
 
 logger = logging.getLogger("serve")
 
-# Who waits for the database or another process goes on as soon as there is an answer, and not five milliseconds later.
-SWITCH_S = 0.0005
-
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="serve")
 def main(cfg: DictConfig) -> None:
@@ -56,7 +53,6 @@ def main(cfg: DictConfig) -> None:
     name = dispatcher.policy_name
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)
     logger.info("what to send: http://%s:%d/docs   stop: Ctrl-C", cfg.host, cfg.port)
-    sys.setswitchinterval(SWITCH_S)
     gc.freeze()  # nor need it be looked through later, while somebody waits for a decision
     gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn sends it on once it has stopped

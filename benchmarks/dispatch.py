@@ -116,14 +116,20 @@ def load(port: int, bodies: list[bytes], rate: float, total: int) -> tuple[np.nd
 
     def send() -> None:
         connection = http.client.HTTPConnection(HOST, port, timeout=30)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def answered(body: bytes) -> http.client.HTTPResponse:
+            connection.request("POST", "/v1/dispatch", body, {"Content-Type": "application/json"})
+            return connection.getresponse()
+
         while (i := next(numbers)) < total:
             due = began + i / rate
             time.sleep(max(due - time.perf_counter(), 0.0))
             body = bodies[i % len(bodies)]
-            connection.request("POST", "/v1/dispatch", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
+            try:
+                answer = answered(body)
+            except ConnectionError:  # nobody asked for so long that the server closed it
+                connection.close()
+                answer = answered(body)
             text = answer.read()
             if answer.status != 200:
                 raise SystemExit(f"{answer.status}: {text.decode()}")

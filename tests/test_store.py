@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 import dispatch.decisions
 import dispatch.orders
 import dispatch.readings  # noqa: F401
-import server.beckn.inbox  # noqa: F401  every table registers where it is used
+import server.beckn.app  # noqa: F401  every table registers where it is used
 from dispatch.audit import Audit, audit_table
 from dispatch.store import MIGRATIONS, NEWEST, TABLES, Store
 

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, FlexOffer, JobMetadata, PricePoint, ScheduledJob
-from data.schema import PERIOD_H
+from data.schema import HALF_HOUR, PERIOD_H
 
 Floats = NDArray[np.float64]
-HALF_HOUR: Final = timedelta(hours=PERIOD_H)
 NOWHERE: Final = -1
 
 

@@ -168,7 +168,7 @@ def _print(found: "Ledger") -> None:
     console = Console()
     count = len(found.offers)
     part = f", the first {SHOWN} of them here; --as json has all" if count > SHOWN else ""
-    offers = Table(title=f"On sale: {count} offers{part}", box=SIMPLE)
+    offers = Table(title=f"On sale: {count} offers{part}", box=SIMPLE, pad_edge=False)
     for title in ("offer", "cluster", "start", "hours", "kW", "GBP/MWh"):
         offers.add_column(title, justify="right" if title in ("hours", "kW", "GBP/MWh") else "left", overflow="fold")
     for offer in found.offers[:SHOWN]:
@@ -184,7 +184,7 @@ def _print(found: "Ledger") -> None:
     if not found.orders:
         console.print("Nothing is ordered yet.")
         return
-    table = Table(title=f"Orders: {len(found.orders)}", show_footer=True, box=SIMPLE)
+    table = Table(title=f"Orders: {len(found.orders)}", show_footer=True, box=SIMPLE, pad_edge=False)
     sums = totals(found.orders)
     columns = {
         "order": "", "buyer": "", "state": "", "start": "", "kW": "", "worth GBP": "", "settlement": "",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from data.calendar import in_utc
-from data.schema import PERIOD_H
+from data.schema import HALF_HOUR, PERIOD_H
 
 WORKLOAD_TYPES: Final = ("training", "fine_tuning", "batch_inference", "evaluation", "other")
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -159,20 +159,19 @@ def from_specs(specs: list[JobSpec], start: datetime, periods: int) -> Arrivals:
     """
     start = checked_start(start, periods)
     rows = sorted(specs, key=arrival_order)
-    half_hour = timedelta(hours=PERIOD_H)
-    arrival = np.array([max(-((start - s.arrival_time) // half_hour), 0) for s in rows], np.int32)
+    arrival = np.array([max(-((start - s.arrival_time) // HALF_HOUR), 0) for s in rows], np.int32)
     if rows and arrival[-1] >= periods:
         raise ValueError(
             f"job {rows[-1].job_id!r} arrives {rows[-1].arrival_time}, after the last of {periods} periods from {start}"
         )
-    latest = [(s.arrival_time + timedelta(hours=s.max_deferral_hours) - start) // half_hour for s in rows]
+    latest = [(s.arrival_time + timedelta(hours=s.max_deferral_hours) - start) // HALF_HOUR for s in rows]
     types = [s.workload_type if s.workload_type in WORKLOAD_TYPES else "other" for s in rows]
     return make_arrivals(
         periods,
         arrival,
         power_kw=[s.power_kw for s in rows],
         duration_periods=[np.ceil(s.duration_hours / PERIOD_H - 1e-9) for s in rows],
-        deadline_period=[(s.deadline - start) // half_hour for s in rows],
+        deadline_period=[(s.deadline - start) // HALF_HOUR for s in rows],
         latest_start_period=latest,
         priority=[s.priority for s in rows],
         sla_penalty_gbp_per_h=[s.sla_penalty_per_hour for s in rows],
@@ -183,14 +182,13 @@ def from_specs(specs: list[JobSpec], start: datetime, periods: int) -> Arrivals:
 def to_specs(arrivals: Arrivals, start: datetime, cluster_id: str = "gridpilot") -> list[JobSpec]:
     """Turn a table that begins at `start` into jobs named `job-000000`, `job-000001`, ... by row."""
     start = checked_start(start, len(arrivals.first_job) - 1)
-    half_hour = timedelta(hours=PERIOD_H)
     return [
         JobSpec(
             job_id=f"job-{number:06d}",
-            arrival_time=start + arrival * half_hour,
+            arrival_time=start + arrival * HALF_HOUR,
             power_kw=float(row["power_kw"]),
             duration_hours=float(row["duration_periods"]) * PERIOD_H,
-            deadline=start + int(row["deadline_period"]) * half_hour,
+            deadline=start + int(row["deadline_period"]) * HALF_HOUR,
             max_deferral_hours=max(int(row["latest_start_period"]) - arrival, 0) * PERIOD_H,
             priority=int(row["priority"]),
             sla_penalty_per_hour=float(row["sla_penalty_gbp_per_h"]),

@@ -1,5 +1,6 @@
 """The columns of a half-hourly grid table: the one place that names them."""
 
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 
@@ -40,4 +41,5 @@ TELEMETRY: Final = ("site_load_kw", "arriving_jobs", "arriving_kwh")
 INDEX_NAME: Final = "timestamp_utc"
 PERIOD_H: Final = 0.5
 PERIOD_MINUTES: Final = 30
+HALF_HOUR: Final = timedelta(hours=PERIOD_H)
 PERIODS_PER_DAY: Final = 48

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from data.calendar import LOCAL_TIME_ZONE
+from data.schema import HALF_HOUR
 
 LOCAL: Final = ZoneInfo(LOCAL_TIME_ZONE)
-HALF_HOUR: Final = timedelta(minutes=30)
 GATE_CLOSURE: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 

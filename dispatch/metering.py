@@ -7,20 +7,20 @@ restatement and becomes a new version beside the old. A half-hour without a read
 import csv
 import math
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 
 from data.calendar import period_start
+from data.schema import HALF_HOUR
 from dispatch.audit import Audit
 from dispatch.store import TABLES, Instant
 
 SYSTEM_PRICE: Final = "system_price"
 ACTUAL: Final = "actual"
 ESTIMATED: Final = "estimated"
-HALF_HOUR: Final = timedelta(minutes=30)
 MOST_AT_ONCE: Final = 20_000
 LARGEST: Final = 1e9
 ENTRY_ROWS: Final = 2_000  # of one audit entry

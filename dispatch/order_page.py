@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from data.calendar import LOCAL_TIME_ZONE
+from data.schema import HALF_HOUR
 
 TEMPLATE: Final = "order.html.jinja"
-HALF_HOUR: Final = timedelta(minutes=30)
 HOUR: Final = timedelta(hours=1)
 KW_PER_MWH: Final = 2000.0  # of a half-hour
 WIDTH, HEIGHT = 960, 380

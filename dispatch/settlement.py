@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from data.calendar import settlement_date, settlement_period
+from data.schema import HALF_HOUR
 from dispatch.baseline import METHODS, NoBaseline, baseline
 from dispatch.flex_orders import RESERVING, FlexOrder, OrderState
 from dispatch.metering import ACTUAL, SYSTEM_PRICE, Reading, meter_of
 from dispatch.payment import RULES, Period, exact, money, shares, volume
 
-HALF_HOUR: Final = timedelta(minutes=30)
 NOTHING: Final = Decimal("0.0000")
 KWH_PER_MWH: Final = Decimal(1000)
 

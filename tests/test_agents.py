@@ -15,6 +15,7 @@ from baselines.schedule import Weights
 from data.calendar import LOCAL_TIME_ZONE
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, PricePoint
+from data.schema import HALF_HOUR
 from data.synthetic import generate
 from forecasting.grid_forecast import GridForecaster
 from server.caco.agent import Unreachable
@@ -34,7 +35,7 @@ from server.caco.commands import (
 from server.caco.compute import ComputeAgent
 from server.caco.coordination import CoordinationAgent, Peer
 from server.caco.grid import GridAgent
-from server.caco.half_hours import HALF_HOUR, begun, coming, touched
+from server.caco.half_hours import begun, coming, touched
 
 DAY = datetime(2025, 11, 24, tzinfo=UTC)
 NOW = datetime(2025, 11, 23, 23, 47, tzinfo=UTC)

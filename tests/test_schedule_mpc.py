@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines import greedy, schedule_mpc
-from baselines.schedule import HALF_HOUR, Reserved, Weights
+from baselines.schedule import Reserved, Weights
+from data.schema import HALF_HOUR
 from tests.test_greedy import MARKETS, START, drawn_kw, job, jobs, series
 
 LAW = settings(deadline=None, max_examples=25)

@@ -7,10 +7,11 @@ from typing import ClassVar
 import numpy as np
 
 from data.jobs import JobSpec, arrival_order, arrival_periods, check_jobs, from_specs
+from data.schema import HALF_HOUR
 from server.caco.agent import Agent, Refused, Skill
 from server.caco.answers import FlexibilityProfile, FlexibilityWindow, HalfHours, Ingested, PowerPoint, Sla
 from server.caco.commands import MOST_JOBS, GetFlexibilityProfile, IngestJobs
-from server.caco.half_hours import HALF_HOUR, touched
+from server.caco.half_hours import touched
 
 
 class ComputeAgent(Agent):

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar
 
+from data.schema import HALF_HOUR
 from forecasting.grid_forecast import GridForecaster
 from server.caco.agent import Agent, Refused, Skill
 from server.caco.answers import GridForecast, GridHalfHours
 from server.caco.commands import GetGridForecast
-from server.caco.half_hours import HALF_HOUR, begun, touched
+from server.caco.half_hours import begun, touched
 
 
 class GridAgent(Agent):

@@ -1,11 +1,10 @@
 """The half-hours around any instant, UTC; settlement periods begin at them on every day of the year."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-from data.schema import PERIOD_H
+from data.schema import HALF_HOUR
 
-HALF_HOUR: Final = timedelta(hours=PERIOD_H)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

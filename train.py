@@ -56,13 +56,13 @@ def main(cfg: DictConfig) -> None:
 
     network = best_network(run_dir)
     rivals = {name: partial for name, partial in cfg.env.policies.items() if name not in cfg.env.get("slow", [])}
-    policies = {name: instantiate(partial)(validation) for name, partial in rivals.items()}
+    policies = {name: instantiate(partial)(validation) for name, partial in rivals.items()} if finished else {}
     policies[trainer.name] = OnnxPolicy(network)
     logger.info("scoring %s on validation", ", ".join(policies))
     values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}
     bound_gbp = policies[ORACLE].bound_gbp if ORACLE in policies else float("nan")
     for name, value in sorted(values.items(), key=lambda item: item[1]):
-        share = capture(value, values[IDLE], bound_gbp)
+        share = capture(value, values.get(IDLE, float("nan")), bound_gbp)
         logger.info(
             "  %-15s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
         )

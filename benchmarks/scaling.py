@@ -69,21 +69,30 @@ def line(axis: mpl.axes.Axes, x: Sequence[int], y: Sequence[float], name: str, c
 def main() -> None:
     scenario = default_scenario()
     systems = {"Battery": BatterySystem(scenario), "JobQueue": JobQueueSystem(scenario), "Site": SiteSystem(scenario)}
-    figure, (lane_time, lane_memory, slot_time) = panels(3, WIDE_IN, 3.0)
+    figure, (lane_time, lane_memory, slot_time, slot_memory) = panels(4, WIDE_IN, 2.8)
     for (name, system), colour in zip(systems.items(), COLOURS, strict=False):
-        step_cost(system, 1)  # compiles
+        step_cost(system, 1)  # compiles, and makes what lanes share
         costs = [step_cost(system, n) for n in LANES]
         line(lane_time, LANES, [us for us, _ in costs], name, colour)
         line(lane_memory, LANES, [mib for _, mib in costs], name, colour)
         for n, (us, mib) in zip(LANES, costs, strict=True):
             print(f"{name:9} {n:5} lanes {us:9.1f} us a step {us / n * 1e3:8.0f} ns a lane {mib:8.2f} MiB")
-    slots_us = [step_cost(JobQueueSystem(scenario, visible_slots=n), SLOT_LANES)[0] / SLOT_LANES for n in SLOTS]
-    for n, us in zip(SLOTS, slots_us, strict=True):
-        print(f"JobQueue  {n:5} slots {us * 1e3:9.0f} ns a lane-step")
+    slot_costs = []
+    for n in SLOTS:
+        system = JobQueueSystem(scenario, visible_slots=n)
+        step_cost(system, 1)  # makes what lanes share
+        slot_costs.append(step_cost(system, SLOT_LANES))
+    slots_us, slots_kib = [us / SLOT_LANES for us, _ in slot_costs], [mib * 1024 / SLOT_LANES for _, mib in slot_costs]
+    for n, us, kib in zip(SLOTS, slots_us, slots_kib, strict=True):
+        print(f"JobQueue  {n:5} slots {us * 1e3:9.0f} ns a lane-step {kib:6.1f} KiB a lane")
 
-    slot_time.plot(SLOTS, slots_us, "o-", color=COLOURS[1], markersize=3.5)
-    slot_time.set(title="JobQueue by slots", xlabel="visible slots", ylabel="µs per lane-step", xticks=SLOTS)
-    slot_time.set_ylim(0.0, 1.2 * max(slots_us))
+    for axis, each, title, unit in (
+        (slot_time, slots_us, "Time by slots", "µs per lane-step"),
+        (slot_memory, slots_kib, "Memory by slots", "KiB per lane"),
+    ):
+        axis.plot(SLOTS, each, "o-", color=COLOURS[1], markersize=3.5)
+        axis.set(title=title, xlabel="visible slots of JobQueue", ylabel=unit, xticks=SLOTS)
+        axis.set_ylim(0.0, 1.2 * max(each))
     lane_time.set(title="Time by lanes", ylabel="µs per step of all lanes")
     lane_memory.set(title="Memory by lanes", ylabel="MiB")
     lane_time.legend()
@@ -92,7 +101,7 @@ def main() -> None:
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.minorticks_off()
-    for axis in (lane_time, lane_memory, slot_time):
+    for axis in (lane_time, lane_memory, slot_time, slot_memory):
         axis.grid(visible=True)
     png(figure, FILE)
     print(f"{FILE}: {FILE.stat().st_size / 1000:.0f} kB")

@@ -130,6 +130,11 @@ class SiteSystem(EpisodeSystem):
                 f"the expected load is {self.expected_kw:.0f} kW, above site_power_kw {terms.site_power_kw:g}; "
                 "give the site a larger connection or a smaller cluster"
             )
+        if terms.site_power_kw >= 1000.0 * self.expected_kw:
+            raise ValueError(
+                f"site_power_kw is {terms.site_power_kw:g}, a thousand times the expected load of "
+                f"{self.expected_kw:.0f} kW or more: is it in W?"
+            )
         self.outside = _outside(
             self.scenario,
             capacity_kw,

@@ -1,11 +1,14 @@
 """A stationary battery: what it can do now, and what it does when asked."""
 
 from math import isfinite, sqrt
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from numba import njit
 
 from models.compiling import KERNEL
+
+SHORTEST_H: Final = 0.02  # of a charge at full power; a unit that is wrong by 1000 leaves this range
+LONGEST_H: Final = 1000.0
 
 
 class Battery(NamedTuple):
@@ -36,7 +39,7 @@ def checked(battery: Battery) -> Battery:
     """Return the battery, or say which parameter is wrong.
 
     Raises:
-        ValueError: A parameter is not finite, negative, or outside its range.
+        ValueError: A parameter is not finite, negative, or outside its range, or capacity and power do not fit.
     """
     for name, value in battery._asdict().items():
         if not isfinite(value) or value < 0.0:
@@ -48,6 +51,12 @@ def checked(battery: Battery) -> Battery:
         raise ValueError(
             f"battery allows {battery.min_fraction} to {battery.max_fraction} of its charge; "
             "it must be 0 <= min_fraction <= max_fraction <= 1"
+        )
+    power_kw = max(battery.max_charge_kw, battery.max_discharge_kw)
+    if battery.capacity_kwh > 0.0 and power_kw > 0.0 and not SHORTEST_H <= battery.capacity_kwh / power_kw <= LONGEST_H:
+        raise ValueError(
+            f"battery capacity_kwh is {battery.capacity_kwh:g} and its highest power {power_kw:g} kW; the first "
+            f"divided by the second must be {SHORTEST_H:g} to {LONGEST_H:g} hours: is one of them in W or MW?"
         )
     return battery
 

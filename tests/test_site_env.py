@@ -237,6 +237,7 @@ def test_agents_together_decide_every_field_once_and_do_what_the_single_env_does
     ("change", "says"),
     [
         ({"trade": Terms(site_power_kw=1.0)}, "both in kW"),
+        ({"trade": Terms(site_power_kw=1e6)}, "is it in W"),
         ({"trade": Terms(site_power_kw=float("nan"))}, "site_power_kw is nan"),
         ({"trade": Terms(sellable_fraction=2.0)}, "sellable_fraction"),
         ({"cluster": Cluster(gpus=984_000.0)}, "expected load"),

@@ -15,7 +15,7 @@ from evaluation.backtest import IDLE, ORACLE
 from evaluation.drawing import COLOURS, INK, NARROW_IN, STYLE, WIDE_IN, legend, money, panels, short, utc
 from evaluation.metrics import step_h, week_steps
 from evaluation.results import Results
-from evaluation.summary import played, ranked_runs, run_name, splits_of, term_columns, trace_of, whole
+from evaluation.summary import learnt, played, ranked_runs, run_name, splits_of, term_columns, trace_of, whole
 
 FASTEST_MS: Final = 1e-4  # a logarithmic axis needs an end
 ORACLE_COLOUR: Final = "#7d8894"
@@ -122,7 +122,7 @@ def week(results: Results, width_in: float = WIDE_IN, chosen: Week | None = None
     chosen = chosen or typical_week(results)
     if chosen is None:
         return None
-    names = dict.fromkeys((results.winner, results.rows["reference"].iloc[0], *_learnt(results), ORACLE))
+    names = dict.fromkeys((results.winner, results.rows["reference"].iloc[0], *learnt(results), ORACLE))
     shown = {p: trace_of(results, p, chosen.split).iloc[chosen.rows] for p in names if played(results, p)}
     first = next(iter(shown.values()))
     figure, drawn = panels(1 + len(shown), width_in, 1.15, stacked=True)
@@ -139,12 +139,6 @@ def week(results: Results, width_in: float = WIDE_IN, chosen: Week | None = None
         axes.set_xticks(utc(days), days.strftime("%a %d %b" if width_in > NARROW_IN else "%d %b"))
         axes.tick_params(axis="x", labelbottom=axes is drawn[-1], labelsize=8)
     return figure
-
-
-def _learnt(results: Results) -> list[str]:
-    """Learnt policies among the runs, by the configuration: what it does not name was found on disk."""
-    named = results.provenance.get("config", {}).get("env", {}).get("policies")
-    return [p for p in dict.fromkeys(results.rows["policy"]) if named and p not in named]
 
 
 def _decided(trace: pd.DataFrame) -> str:

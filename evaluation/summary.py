@@ -102,8 +102,14 @@ def played(results: Results, policy: str) -> bool:
     return bool((results.rows["policy"] == policy).any())
 
 
+def learnt(results: Results) -> list[str]:
+    """Learnt policies among the runs, by the configuration: what it does not name was found on disk."""
+    named = results.provenance.get("config", {}).get("env", {}).get("policies")
+    return [p for p in dict.fromkeys(results.rows["policy"]) if named and p not in named]
+
+
 def headline(results: Results) -> list[str]:
-    """What was found, in sentences: who won, what it earned, how it stands to the reference on each split."""
+    """What was found, in sentences: who won, what it earned, how it and what was learnt stand to the reference."""
     chosen, reported = splits_of(results)[0], splits_of(results)[-1]
     best, row = _best(results, chosen), _best(results, reported)
     sentences = [
@@ -128,7 +134,9 @@ def headline(results: Results) -> list[str]:
             f"{whole(seeds['value_gbp'].min())} to {gbp(seeds['value_gbp'].max())}."
         )
     judged = [split for split in splits_of(results) if _row(results, split, best.policy, best.seed) is not None]
-    return sentences + [verdict(results, split) for split in reversed(judged)]
+    sentences += [verdict(results, split) for split in reversed(judged)]
+    others = [p for p in learnt(results) if p != results.winner and _best(results, reported, p) is not None]
+    return list(dict.fromkeys([*sentences, *(_standing(results, reported, policy) for policy in others)]))
 
 
 def verdict(results: Results, split: str) -> str:
@@ -145,7 +153,13 @@ def verdict(results: Results, split: str) -> str:
         policy = str(rivals["policy"].iloc[0])
     else:
         return f"On {split}, {reference} had no rival but idle."
+    return _standing(results, split, policy)
+
+
+def _standing(results: Results, split: str, policy: str) -> str:
+    """Whether a policy can be told apart from the reference on a split."""
     row = _best(results, split, policy)
+    reference = row.reference
     lead, between = gbp(abs(row.lead_gbp)), f"{_interval(row.lead_low_gbp, row.lead_high_gbp)} GBP"
     if row.lead_low_gbp > 0.0:
         return f"On {split}, {policy} is ahead of {reference} by {lead} (95 % interval of the lead: {between})."

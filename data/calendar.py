@@ -1,7 +1,7 @@
 """GB market time: local settlement dates and periods at the edge of a UTC world."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from data.schema import PERIOD_H
 
 LOCAL_TIME_ZONE: Final = "Europe/London"
 PERIOD: Final = pd.Timedelta(hours=PERIOD_H)
+GATE_CLOSURE: Final = timedelta(hours=1)  # before a period: what is contracted for it stands
 YEARS: Final = (2000, 2100)  # a clock that shows another one is broken, and near the calendar's ends sums overflow
 
 

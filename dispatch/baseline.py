@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from data.calendar import LOCAL_TIME_ZONE
+from data.calendar import GATE_CLOSURE, LOCAL_TIME_ZONE
 from data.schema import HALF_HOUR
 
 LOCAL: Final = ZoneInfo(LOCAL_TIME_ZONE)
-GATE_CLOSURE: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
 

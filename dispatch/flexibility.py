@@ -11,13 +11,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from data.calendar import GATE_CLOSURE
 from dispatch import flex_offers
 from dispatch.audit import Audit, plain
 from dispatch.flex_offers import SMALLEST_KW, Offer
 from dispatch.flex_orders import RESERVING, FlexOrder, OrderState, find, reserved_kw, rewrite, write
 
 QUOTE_LASTS: Final = timedelta(minutes=10)
-GATE_CLOSURE: Final = timedelta(hours=1)  # a cancellation later than this before the start leaves no time to resell
 
 
 class NotAvailable(Exception):
@@ -135,7 +135,7 @@ def cancel(connection: sa.Connection, audit: Audit, order_id: str, at: datetime)
         return order
     if order.state is OrderState.COMPLETED:
         raise NotAvailable(Reason.STATE, f"order {order_id} is {order.state.value} and cannot be cancelled")
-    if order.state is OrderState.CONFIRMED and at > order.start - GATE_CLOSURE:
+    if order.state is OrderState.CONFIRMED and at > order.start - GATE_CLOSURE:  # no time to sell it again
         raise NotAvailable(Reason.TOO_LATE, f"delivery of order {order_id} begins within an hour of {at.isoformat()}")
     return _change(connection, audit, order, OrderState.CANCELLED, at)
 

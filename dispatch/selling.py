@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from baselines.greedy import schedule
-from baselines.schedule import HALF_HOUR, Reserved, Schedule, Scheduler, Weights
+from baselines.schedule import Reserved, Schedule, Scheduler, Weights
+from data.calendar import GATE_CLOSURE
 from data.jobs import JobSpec
 from data.schedule import CarbonPoint, FlexOffer, PricePoint
+from data.schema import HALF_HOUR
 from dispatch import flex_offers
 from dispatch.audit import Audit
 from dispatch.flex_offers import Offer
-from dispatch.flexibility import GATE_CLOSURE
 from dispatch.outlook import Outlook
 from dispatch.store import TABLES, Instant, Store
 

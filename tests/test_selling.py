@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from baselines import schedule_mpc
 from baselines.greedy import schedule
 from baselines.schedule import Reserved, Weights
+from data.calendar import GATE_CLOSURE
 from data.jobs import JobSpec
 from data.load import FILE_NAME
 from data.schedule import CarbonPoint, FlexOffer, PricePoint
@@ -16,7 +17,7 @@ from data.synthetic import generate
 from data.workloads import SAMPLE_DAY, workloads
 from dispatch.audit import Audit
 from dispatch.flex_offers import on_sale
-from dispatch.flexibility import GATE_CLOSURE, cancel, confirm, quote
+from dispatch.flexibility import cancel, confirm, quote
 from dispatch.outlook import of_table
 from dispatch.selling import Seller, Terms, offers_of
 from dispatch.store import Store

@@ -19,6 +19,7 @@ from compose import history_and_forecaster, manifest, system_for, write_policy
 from envs.single import SystemEnv
 from evaluation.backtest import IDLE, ORACLE
 from evaluation.metrics import capture
+from evaluation.policy import Policy
 from evaluation.provenance import provenance
 from evaluation.rollout import play
 
@@ -47,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     began = time.perf_counter()
     finished = trainer.learn(
         cfg.total_steps,
-        lambda policy: play(validation, policy, cfg.seed)["reward_gbp"].sum(),
+        lambda policy: _value_gbp(policy, validation, cfg.seed),
         cfg.score_every,
         cfg.checkpoint_every,
         cfg.progress_bar,
@@ -55,26 +56,35 @@ def main(cfg: DictConfig) -> None:
     logger.info("%s after %.0f s", "trained" if finished else "interrupted", time.perf_counter() - began)
 
     network = best_network(run_dir)
-    rivals = {name: partial for name, partial in cfg.env.policies.items() if name not in cfg.env.get("slow", [])}
-    policies = {name: instantiate(partial)(validation) for name, partial in rivals.items()} if finished else {}
-    policies[trainer.name] = OnnxPolicy(network)
-    logger.info("scoring %s on validation", ", ".join(policies))
-    values = {name: float(play(validation, policy, cfg.seed)["reward_gbp"].sum()) for name, policy in policies.items()}
-    bound_gbp = policies[ORACLE].bound_gbp if ORACLE in policies else float("nan")
-    for name, value in sorted(values.items(), key=lambda item: item[1]):
-        share = capture(value, values.get(IDLE, float("nan")), bound_gbp)
-        logger.info(
-            "  %-15s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
-        )
+    values = {trainer.name: _value_gbp(OnnxPolicy(network), validation, cfg.seed)}
     scores = {"validation": {"value_gbp": values[trainer.name]}}
     described = manifest(cfg, trainer.name, "onnx", training, scores, origin)
     bundle = write_policy(run_dir / "bundle", described, forecaster, network)
     logger.info(
-        "policy: %s   logs: tensorboard --logdir %s   %s",
+        "policy: %s   %.0f GBP on validation   logs: tensorboard --logdir %s",
         bundle,
+        values[trainer.name],
         run_dir.parent.parent,
-        "backtest: python evaluate.py" if finished else f"go on: python train.py resume={run_dir}",
     )
+    if not finished:
+        logger.info("go on: python train.py resume=%s", run_dir)
+        return
+
+    names = [name for name in cfg.env.policies if name not in cfg.env.get("slow", [])]
+    logger.info("scoring %s on validation", ", ".join(names))
+    rivals = {name: instantiate(cfg.env.policies[name])(validation) for name in names}
+    values |= {name: _value_gbp(policy, validation, cfg.seed) for name, policy in rivals.items()}
+    bound_gbp = rivals[ORACLE].bound_gbp if ORACLE in rivals else float("nan")
+    for name, value in sorted(values.items(), key=lambda item: item[1]):
+        share = capture(value, values[IDLE], bound_gbp)
+        logger.info(
+            "  %-15s %9.0f GBP%s", name, value, "" if share != share else f"   {share:6.1%} of perfect foresight"
+        )
+    logger.info("backtest: python evaluate.py")
+
+
+def _value_gbp(policy: Policy, env: SystemEnv, seed: int) -> float:
+    return float(play(env, policy, seed)["reward_gbp"].sum())
 
 
 if __name__ == "__main__":

@@ -79,9 +79,9 @@ def main() -> None:
             print(f"{name:9} {n:5} lanes {us:9.1f} us a step {us / n * 1e3:8.0f} ns a lane {mib:8.2f} MiB")
     slot_costs = []
     for n in SLOTS:
-        system = JobQueueSystem(scenario, visible_slots=n)
-        step_cost(system, 1)  # makes what lanes share
-        slot_costs.append(step_cost(system, SLOT_LANES))
+        queue = JobQueueSystem(scenario, visible_slots=n)
+        step_cost(queue, 1)  # makes what lanes share
+        slot_costs.append(step_cost(queue, SLOT_LANES))
     slots_us, slots_kib = [us / SLOT_LANES for us, _ in slot_costs], [mib * 1024 / SLOT_LANES for _, mib in slot_costs]
     for n, us, kib in zip(SLOTS, slots_us, slots_kib, strict=True):
         print(f"JobQueue  {n:5} slots {us * 1e3:9.0f} ns a lane-step {kib:6.1f} KiB a lane")

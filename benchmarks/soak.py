@@ -78,7 +78,8 @@ def _sample(pid: int, port: int, bodies: list[bytes], rate: float, minute: float
         urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=10).read()
     server = psutil.Process(pid)
     family = [server, *sorted(server.children(recursive=True), key=lambda each: each.create_time())]
-    memory_mib = tuple(each.memory_full_info().uss / MIB for each in family)
+    seen = [each.memory_info() for each in family]
+    memory_mib = tuple((each.rss - each.shared) / MIB for each in seen)  # files in memory are other processes' too
     files, threads = (sum(getattr(each, count)() for each in family) for count in ("num_fds", "num_threads"))
     return Sample(minute, memory_mib, latencies_ms, threads, files)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from data.calendar import PERIOD
-from data.schema import COLUMNS, INDEX_NAME
+from data.schema import COLUMNS, INDEX_NAME, PERIODS_PER_DAY
 
 FILE_NAME: Final = "gb_halfhourly.parquet"
+LONG: Final = 7 * PERIODS_PER_DAY  # in less, prices may well stay about 0
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: Naive or irregular or duplicated timestamps, missing or non-numeric or empty columns,
-            infinities, or values outside the plausible range of their unit.
+            infinities, or values outside the plausible range of their unit or, over a week or more, all far within.
     """
     table = table.set_index(INDEX_NAME) if INDEX_NAME in table.columns else table
     index = checked_index(table.index)
@@ -69,6 +70,13 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
                 f"column {column.name} is {values[bad[0]]:g} at {index[bad[0]]}; plausible is "
                 f"{column.low:g} to {column.high:g} ({bad.size} such values): check its unit"
             )
+        if len(values) >= LONG:
+            usual = float(np.nanquantile(np.abs(values), 0.9))
+            if 0.0 < usual < column.least:
+                raise ValueError(
+                    f"nine tenths of column {column.name} are within {usual:g} of 0; from {column.least:g} on is "
+                    "plausible: check its unit, which may be a thousand times too large"
+                )
         columns[column.name] = values
     return pd.DataFrame(columns, index=index)
 

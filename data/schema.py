@@ -11,19 +11,22 @@ class Column(NamedTuple):
         name: Column name, unit included.
         low: Lowest plausible value; below it the unit is almost certainly wrong.
         high: Highest plausible value.
+        least: Nine tenths of a long table's values are not all smaller than this, unless they are 0: it shows a unit
+            that is too large, such as GBP/kWh, which no bound can.
     """
 
     name: str
     low: float
     high: float
+    least: float = 0.0
 
 
 COLUMNS: Final = (
-    Column("day_ahead_price_gbp_per_mwh", -600.0, 10000.0),
-    Column("market_index_price_gbp_per_mwh", -600.0, 10000.0),
-    Column("imbalance_price_gbp_per_mwh", -1000.0, 10000.0),
+    Column("day_ahead_price_gbp_per_mwh", -600.0, 10000.0, least=1.0),
+    Column("market_index_price_gbp_per_mwh", -600.0, 10000.0, least=1.0),
+    Column("imbalance_price_gbp_per_mwh", -1000.0, 10000.0, least=1.0),
     Column("net_imbalance_volume_mwh", -6000.0, 6000.0),
-    Column("carbon_intensity_mix_derived_g_per_kwh", 0.0, 1200.0),
+    Column("carbon_intensity_mix_derived_g_per_kwh", 0.0, 1200.0, least=1.0),
     Column("demand_mw", 5000.0, 80000.0),
     Column("wind_mw", 0.0, 60000.0),
     Column("embedded_wind_mw", 0.0, 30000.0),

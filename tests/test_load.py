@@ -103,6 +103,15 @@ def test_each_way_to_be_wrong_has_its_own_error(small, spoil, says):
         checked(spoil(small))
 
 
+@pytest.mark.parametrize("name", ["day_ahead_price_gbp_per_mwh", "carbon_intensity_mix_derived_g_per_kwh"])
+def test_a_unit_a_thousand_times_too_large_shows_in_a_long_table(table, name):
+    week = table.iloc[: 7 * 48]
+    with pytest.raises(ValueError, match=f"nine tenths of column {name}.*check its unit"):
+        checked(week.assign(**{name: week[name] / 1000.0}))
+    checked(week.assign(**{name: 0.0}))  # what is free, or clean, is no mistake
+    checked(week.iloc[:48].assign(**{name: week[name] / 1000.0}))  # nor is a day of prices about 0
+
+
 def test_a_missing_file_names_the_command_that_writes_one(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"python -m data\.synthetic"):
         load(tmp_path)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from agents.bundle import OnnxPolicy
+from agents.bundle import learnt_policy
 from agents.found import Learnt
 from compose import FORECAST_COLUMNS
 from data.schema import PERIOD_MINUTES
@@ -35,7 +35,7 @@ class Task(NamedTuple):
         case: Where.
         policy: Name of the policy.
         seed: Of the rollout, or of the training for a learnt policy.
-        network: ONNX graph of a learnt policy.
+        network: A learnt policy.
     """
 
     case: Case
@@ -121,7 +121,9 @@ class Arena:
         """Play a task and file its run."""
         env = self.env(task.case)
         policy: Policy = (
-            instantiate(self._cfg.env.policies[task.policy])(env) if task.network is None else OnnxPolicy(task.network)
+            instantiate(self._cfg.env.policies[task.policy])(env)
+            if task.network is None
+            else learnt_policy(task.network)
         )
         trace = play(env, policy, task.seed, advance)
         counts = policy.counts() if hasattr(policy, "counts") else {}

@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and to
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from agents.bundle import kind_of
 from agents.found import Learnt, learnt_policies
 from arena import Arena, stochastic
 from compose import fitted, history_and_forecaster, manifest, write_policy
@@ -84,7 +85,7 @@ def main(cfg: DictConfig) -> None:
         row["split"]: {key: _json(row[key]) for key in ("value_gbp", "capture")} for row in rows if _same(row, best)
     }
     network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
-    kind = best["policy"] if network is None else "onnx"
+    kind = best["policy"] if network is None else kind_of(network)
     taken = {} if network else fitted(cfg, best["policy"], arena.env(cases[0]))
     described = manifest(cfg, best["policy"], kind, system, chosen, origin, taken)
     write_policy(folder / "winner", described, forecaster, network)

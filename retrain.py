@@ -11,7 +11,7 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from agents.bundle import NETWORK
+from agents.bundle import NETWORKS, ONNX
 from agents.found import Learnt, has_checkpoint
 from arena import Arena
 from data.splits import Split
@@ -136,7 +136,7 @@ class Retraining:
 
     def networks(self, policy: Learnt) -> list[bytes]:
         """The policy's network for every month."""
-        return [(self.place(policy, month) / NETWORK).read_bytes() for month in self._months]
+        return [(self.place(policy, month) / NETWORKS[ONNX]).read_bytes() for month in self._months]
 
     def __call__(self, policy: Learnt, advance: Advance) -> None:
         """Train for every month that is not on disk already."""
@@ -147,7 +147,7 @@ class Retraining:
             if not (place / KEY).is_file() or (place / KEY).read_text() != key:
                 shutil.rmtree(place, ignore_errors=True)
                 place.mkdir(parents=True)
-                (place / NETWORK).write_bytes(self._train(policy, month, before, place))
+                (place / NETWORKS[ONNX]).write_bytes(self._train(policy, month, before, place))
                 (place / KEY).write_text(key)
             before = place
             advance(1)

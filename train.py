@@ -13,8 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from agents.bundle import OnnxPolicy
-from agents.ppo import best_network
+from agents.bundle import best_network, kind_of, learnt_policy
 from compose import history_and_forecaster, manifest, system_for, write_policy
 from envs.single import SystemEnv
 from evaluation.backtest import IDLE, ORACLE
@@ -56,9 +55,9 @@ def main(cfg: DictConfig) -> None:
     logger.info("%s after %.0f s", "trained" if finished else "interrupted", time.perf_counter() - began)
 
     network = best_network(run_dir)
-    values = {trainer.name: _value_gbp(OnnxPolicy(network), validation, cfg.seed)}
+    values = {trainer.name: _value_gbp(learnt_policy(network), validation, cfg.seed)}
     scores = {"validation": {"value_gbp": values[trainer.name]}}
-    described = manifest(cfg, trainer.name, "onnx", training, scores, origin)
+    described = manifest(cfg, trainer.name, kind_of(network), training, scores, origin)
     bundle = write_policy(run_dir / "bundle", described, forecaster, network)
     logger.info(
         "policy: %s   %.0f GBP on validation   logs: tensorboard --logdir %s",

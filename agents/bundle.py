@@ -1,4 +1,4 @@
-"""A policy ready to deploy: one folder of JSON and ONNX, nothing that runs code when it is read."""
+"""A policy ready to deploy: one folder of JSON and ONNX or plain arrays, nothing that runs code when it is read."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ from typing import Any, Final
 from envs.fields import Field, FloatArray
 
 MANIFEST: Final = "bundle.json"
-NETWORK: Final = "policy.onnx"
+ONNX: Final = "onnx"
+FOREST: Final = "forest"
+NETWORKS: Final = {ONNX: "policy.onnx", FOREST: "policy.npz"}  # file of a learnt policy by its kind
 FORECASTER: Final = "forecaster"  # a folder
 FORMAT: Final = 1
 
@@ -34,20 +36,46 @@ class OnnxPolicy:
         return self._session.run(None, {"observation": observation[None]})[0][0]
 
 
+def kind_of(network: bytes) -> str:
+    """Kind of a learnt policy, a key of `NETWORKS`: arrays come as a zip archive, a graph does not."""
+    return FOREST if network.startswith(b"PK") else ONNX
+
+
+def learnt_policy(network: bytes) -> Any:
+    """A learnt policy, ready to act."""
+    if kind_of(network) == ONNX:
+        return OnnxPolicy(network)
+    from agents.improved_dp import ImprovedDpPolicy  # compiled code loads when it is met
+
+    return ImprovedDpPolicy.from_bytes(network)
+
+
+def best_network(run_dir: str | Path) -> bytes:
+    """The best policy that a training run has kept.
+
+    Raises:
+        FileNotFoundError: The run has none yet.
+    """
+    for name in NETWORKS.values():
+        if (Path(run_dir) / name).is_file():
+            return (Path(run_dir) / name).read_bytes()
+    raise FileNotFoundError(f"no {' or '.join(NETWORKS.values())} in {run_dir}; let the training reach its first score")
+
+
 def write_bundle(folder: Path, manifest: dict[str, Any], network: bytes | None = None) -> Path:
     """Write a bundle; an older one in the same place is replaced file by file, the manifest last.
 
     Args:
         folder: Where.
         manifest: JSON-ready description; see `read_manifest` for what it must hold.
-        network: ONNX graph of a learnt policy.
+        network: A learnt policy, see `learnt_policy`.
 
     Returns:
         The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if network is not None:
-        _replace(folder / NETWORK, network)
+        _replace(folder / NETWORKS[kind_of(network)], network)
     text = json.dumps({"format": FORMAT, **manifest}, indent=2, allow_nan=False)
     _replace(folder / MANIFEST, text.encode())
     return folder
@@ -57,7 +85,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Read and check a bundle's description.
 
     Returns:
-        Keys `format`, `name`, `policy` ("onnx", or the name of a baseline), `env`, `observation_fields`,
+        Keys `format`, `name`, `policy` (a key of `NETWORKS`, or the name of a baseline), `env`, `observation_fields`,
         `action_fields`, `system` (parameters), `forecaster` (`column` and
         `sha256` of its folder), `scores`, `provenance`.
 

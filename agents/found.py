@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.bundle import MANIFEST, NETWORK, read_manifest
+from agents.bundle import MANIFEST, NETWORKS, read_manifest
 from envs.fields import Field
 
 
@@ -14,7 +14,7 @@ class Learnt(NamedTuple):
     Attributes:
         name: Its name, for example `ppo`.
         seed: Seed it was trained with.
-        network: ONNX graph.
+        network: What `agents.bundle.learnt_policy` reads.
         folder: Of the training run, with its checkpoints.
         config: Configuration of that run.
     """
@@ -48,7 +48,8 @@ def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence
         manifest = read_manifest(file.parent)
         origin = manifest["provenance"]
         task = (manifest["env"], origin["data_sha256"], manifest["observation_fields"])
-        if manifest["policy"] == "onnx" and task == (env, data_hash, [f.name for f in fields]):
-            name, seed, network = manifest["name"], int(origin["config"]["seed"]), file.parent / NETWORK
-            newest[name, seed] = Learnt(name, seed, network.read_bytes(), file.parent.parent, origin["config"])
+        if manifest["policy"] in NETWORKS and task == (env, data_hash, [f.name for f in fields]):
+            name, seed = manifest["name"], int(origin["config"]["seed"])
+            network = (file.parent / NETWORKS[manifest["policy"]]).read_bytes()
+            newest[name, seed] = Learnt(name, seed, network, file.parent.parent, origin["config"])
     return [newest[key] for key in sorted(newest)]

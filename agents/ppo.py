@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.bundle import NETWORK, OnnxPolicy
+from agents.bundle import NETWORKS, ONNX, OnnxPolicy
 from agents.export import DeployedPolicy, to_onnx
 from agents.lanes_vec_env import LanesVecEnv
 from agents.relative_prices import RelativePrices, RelativePricesVecEnv
@@ -250,9 +250,9 @@ class _Watch(BaseCallback):
         self.logger.record("validation/value_gbp", value_gbp)
         if value_gbp > self._trainer.best_value_gbp:
             self._trainer.best_value_gbp = value_gbp
-            part = self._trainer.run_dir / (NETWORK + ".part")
+            part = self._trainer.run_dir / (NETWORKS[ONNX] + ".part")
             part.write_bytes(network)
-            part.replace(self._trainer.run_dir / NETWORK)
+            part.replace(self._trainer.run_dir / NETWORKS[ONNX])
             logger.info("best so far: %.0f GBP on validation after %d steps", value_gbp, self.num_timesteps)
 
 
@@ -265,15 +265,3 @@ def _best_value_gbp(text: str, file: Path) -> float:
             f"checkpoint {file} says that its best value is {text}, which is not a number: an early version wrote it. "
             f"Train the policy anew, or delete the folder {file.parent}, and the walk-forward leaves the policy out"
         ) from None
-
-
-def best_network(run_dir: str | Path) -> bytes:
-    """The best network a run has kept.
-
-    Raises:
-        FileNotFoundError: The run has none yet.
-    """
-    file = Path(run_dir) / NETWORK
-    if not file.is_file():
-        raise FileNotFoundError(f"no {NETWORK} in {run_dir}; let the training reach its first score")
-    return file.read_bytes()

@@ -198,7 +198,7 @@ class StochasticDpPolicy(DpPolicy):
         decisions = 1 if self._quarter_past is None else 2
         if len(chains) != decisions:
             raise ValueError(f"{len(chains)} chains for {decisions} decisions a period; give one for each")
-        self.chains, self._spread_fraction = tuple(chains), spread_fraction
+        self.chains, self.spread_fraction = tuple(chains), spread_fraction
         first = position(fields, FIELDS[0].name)
         self._shown = slice(first, first + len(FIELDS))
 
@@ -225,13 +225,18 @@ class StochasticDpPolicy(DpPolicy):
 
     def act(self, observation: FloatArray) -> FloatArray:
         """Best first step as a share of the highest power, shape (1,)."""
+        path, worth = self.outlook(observation)
+        return self._fraction(observation, path[0], worth)
+
+    def outlook(self, observation: FloatArray) -> tuple[Floats, Floats]:
+        """The corrected forecast, (48,), and the worth after this period of each charge of the grid, (points,)."""
         chain = self.chains[int(self._half_over(observation))]
         belief = chain.belief(observation[self._shown])
         path = belief.path_gbp_per_mwh
         moved = belief.states_gbp_per_mwh - belief.expected_gbp_per_mwh[:, None]
-        price = path[:, None] + self._spread_fraction * moved
+        price = path[:, None] + self.spread_fraction * moved
         worth = self._worth_gbp(observation, path, price, chain.transition_array)
-        return self._fraction(observation, path[0], belief.weights @ worth)
+        return path, belief.weights @ worth
 
 
 @njit(cache=True)

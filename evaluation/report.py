@@ -45,6 +45,7 @@ POLICIES: Final[dict[str, str]] = {
     "dp": "makes the same plan as mpc by dynamic programming",
     "stochastic_dp": "plans with how its own view of the price will change; fitted on the training split",
     "mpc_scenario": "optimises over several price paths at once",
+    "improved_dp": "stochastic_dp, corrected by what boosted trees learnt of where it errs",
     "ppo": "a neural network trained by reinforcement learning (proximal policy optimisation)",
     "ema": "trades the crossing of two moving averages",
     "consensus": "a weighted vote of other policies",

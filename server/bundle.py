@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from agents.bundle import FORECASTER, MANIFEST, NETWORK, check_layout, read_manifest
+from agents.bundle import FORECASTER, MANIFEST, NETWORKS, check_layout, read_manifest
 from data.schema import PERIOD_MINUTES
 from envs.battery import ACTION_FIELDS, decision_minutes, observation_fields
 from envs.fields import Field, FloatArray
@@ -51,7 +51,12 @@ class PolicyName(NamedTuple):
 
 
 def _onnx(folder: Path, site: Site, settings: dict[str, Any]) -> Policy:
-    policy: Policy = import_module("agents.bundle").OnnxPolicy(folder / NETWORK)
+    policy: Policy = import_module("agents.bundle").OnnxPolicy(folder / NETWORKS["onnx"])
+    return policy
+
+
+def _forest(folder: Path, site: Site, settings: dict[str, Any]) -> Policy:
+    policy: Policy = import_module("agents.improved_dp").ImprovedDpPolicy.from_bytes(folder / NETWORKS["forest"])
     return policy
 
 
@@ -114,6 +119,7 @@ def _idle(folder: Path, site: Site, settings: dict[str, Any]) -> Policy:
 # A closed table: a bundle names a kind, never code. Modules load when a kind is met, because some bring solvers.
 POLICIES: Final[dict[str, Callable[[Path, Site, dict[str, Any]], Policy]]] = {
     "onnx": _onnx,
+    "forest": _forest,
     "mpc": _mpc,
     "dp": _dp,
     "stochastic_dp": _stochastic_dp,
@@ -148,7 +154,7 @@ class Bundle(NamedTuple):
         kind = manifest["policy"]
         if kind not in POLICIES:
             raise ValueError(f"the bundle's policy is {kind!r}; this version dispatches {sorted(POLICIES)}")
-        files = [MANIFEST, NETWORK] if kind == "onnx" else [MANIFEST]
+        files = [MANIFEST, *([NETWORKS[kind]] if kind in NETWORKS else [])]
         missing = [name for name in files if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(f"no {missing[0]} in {str(folder)!r}; write the bundle again: python evaluate.py")

@@ -188,8 +188,8 @@ class PolicyName(Wire):
     """What decided."""
 
     name: str = Field(description="The policy's name in the evaluation report.", examples=["ppo"])
-    kind: Literal["onnx", "mpc", "dp", "stochastic_dp", "mpc_scenario", "rule", "idle"] = Field(
-        description="A learnt network, a planner, thresholds or rest."
+    kind: Literal["onnx", "forest", "mpc", "dp", "stochastic_dp", "mpc_scenario", "rule", "idle"] = Field(
+        description="A learnt network, a planner corrected by learnt trees, a planner, thresholds or rest."
     )
     bundle_sha256: str = Field(description="SHA-256 of the bundle's files: the policy's identity.")
 

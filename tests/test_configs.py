@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf.errors import InterpolationKeyError
 
 import envs
 from data import splits
@@ -18,7 +19,7 @@ CONF = Path(__file__).parent.parent / "conf"
 ENTRY_POINTS = sorted(file.stem for file in CONF.glob("*.yaml"))
 ENVS = sorted(file.stem for file in CONF.glob("env/*.yaml"))
 SITES = sorted(file.stem for file in CONF.glob("site/*.yaml"))
-AGENTS = sorted(file.stem for file in CONF.glob("agent/*.yaml"))
+LANE_AGENTS = sorted({file.stem for file in CONF.glob("agent/*.yaml")} - {"improved_dp"})  # learn on any env
 
 
 def composed(name: str, *overrides: str):
@@ -54,14 +55,25 @@ def test_env_defaults_in_code_and_the_default_site_are_one(env, days):
     assert configured.parameters() == type(configured)(scenario=days).parameters()
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", LANE_AGENTS)
 @pytest.mark.parametrize("env", ENVS)
-def test_every_agent_builds_on_every_env(env, agent, days, tmp_path):
+def test_every_agent_of_lanes_builds_on_every_env(env, agent, days, tmp_path):
     cfg = composed("train", f"env={env}", f"agent={agent}", "agent.n_lanes=8", "agent.batch_size=64")
     system = instantiate(cfg.env.system)(scenario=days, **cfg.env.training)
     trainer = instantiate(cfg.agent)(system=system, run_dir=tmp_path)
     trainer.learn(128, lambda policy: 0.0, 1000, 1000, progress_bar=False)
     assert trainer.model.num_timesteps >= 128
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_improved_dp_builds_where_there_is_a_planner_to_improve(env, days, tmp_path):
+    cfg = composed("train", f"env={env}", "agent=improved_dp")
+    system = instantiate(cfg.env.system)(scenario=days, **cfg.env.training)
+    if env == "battery":
+        assert instantiate(cfg.agent)(system=system, run_dir=tmp_path).name == "improved_dp"
+    else:
+        with pytest.raises((InterpolationKeyError, ValueError), match=r"stochastic_dp|once"):
+            instantiate(cfg.agent)(system=system, run_dir=tmp_path)
 
 
 def test_the_synthetic_data_config_covers_all_splits():

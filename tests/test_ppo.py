@@ -16,9 +16,9 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.bundle import MANIFEST, OnnxPolicy, check_layout, read_manifest, write_bundle
+from agents.bundle import MANIFEST, OnnxPolicy, best_network, check_layout, read_manifest, write_bundle
 from agents.lanes_vec_env import LanesVecEnv
-from agents.ppo import CHECKPOINTS, PpoTrainer, best_network
+from agents.ppo import CHECKPOINTS, PpoTrainer
 from agents.relative_prices import RelativePrices
 from agents.shaping import ShapedVecEnv
 from envs.battery import BatterySystem

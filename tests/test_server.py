@@ -18,8 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.bundle import FORECASTER, write_bundle
+from agents.bundle import FORECASTER, best_network, write_bundle
+from agents.improvement import ImprovementTrainer
 from agents.ppo import PpoTrainer
+from baselines.dp import StochasticDpPolicy
 from baselines.mpc import BatteryPlanner
 from baselines.price_chain import PriceChain
 from baselines.price_fan import PriceFan
@@ -91,6 +93,11 @@ def bundle(systems, forecaster, tmp_path_factory):
             trainer = PpoTrainer(system, folder, n_lanes=8, n_steps=32, batch_size=128, hidden=(16,), levels=5)
             trainer.model.learn(4096)
             network = trainer.export()
+        if kind == "forest":
+            few = {"members": 1, "trees": 20, "leaves": 7, "rows_a_leaf": 30, "l2": 1.0}
+            trainer = ImprovementTrainer(system, folder, _adviser, **few)
+            trainer.learn(0, lambda policy: 0.0, 0, 0, progress_bar=False)
+            network = best_network(folder)
         manifest = {
             "name": kind,
             "policy": kind,
@@ -105,6 +112,11 @@ def bundle(systems, forecaster, tmp_path_factory):
         return write_bundle(folder, {**manifest, **changes}, network)
 
     return write
+
+
+def _adviser(env):
+    chains = [PriceChain.from_json(chain) for chain in _settings("stochastic_dp", env.system)["chains"]]
+    return StochasticDpPolicy(env.system.battery, env.system.adders, env.system.observation_fields, chains)
 
 
 def _settings(kind, system):
@@ -162,8 +174,13 @@ def only_problem(answer, status=422):
     return problem["field"], problem["message"]
 
 
-@pytest.mark.parametrize("minutes", [30, 15])
-@pytest.mark.parametrize("kind", ["onnx", "mpc", "dp", "stochastic_dp", "mpc_scenario", "rule", "idle"])
+@pytest.mark.parametrize(
+    ("kind", "minutes"),
+    [
+        *itertools.product(["onnx", "mpc", "dp", "stochastic_dp", "mpc_scenario", "rule", "idle"], [30, 15]),
+        ("forest", 30),
+    ],
+)
 def test_live_equals_simulation(kind, minutes, bundle, systems, table):
     folder = bundle(kind, minutes)
     dispatcher, bundled = Dispatcher.from_bundle(folder), Bundle.read(folder)

@@ -90,16 +90,40 @@ def prove(sequence: Annotated[int, typer.Argument(help="Which entry, from 0.")],
 
 
 @app.command()
+def grown(
+    kept: Annotated[Path, typer.Argument(help="An earlier checkpoint, as `audit checkpoint` printed it.")],
+    database: Database = None,
+) -> None:
+    """Print the proof that the log now signed begins with the one signed earlier; examine it with `audit check`."""
+    from sqlalchemy.exc import DatabaseError
+
+    from dispatch.audit import Audit
+    from dispatch.proof import checkpoint_from_json
+    from dispatch.store import Store
+    from server.settings import Settings
+
+    with told(ValueError, OSError, DatabaseError):
+        url = Settings.from_environment(database_url=database).database_url.get_secret_value()
+        growth = Audit(Store(url, read_only=True)).grown(checkpoint_from_json(kept.read_text()))
+    typer.echo(growth.as_json())
+
+
+@app.command()
 def check(
-    proof: Annotated[Path, typer.Argument(help="What `audit prove` printed.")], public_key: PublicKey = None
+    proof: Annotated[Path, typer.Argument(help="What `audit prove` or `audit grown` printed.")],
+    public_key: PublicKey = None,
 ) -> None:
     """Examine a proof without the database. Exit status 1 if it does not hold."""
-    from dispatch.proof import Proof, key_from_hex
+    from dispatch.proof import Growth, key_from_hex, proof_from_json
 
     with told(ValueError, OSError):
-        given = Proof.from_json(proof.read_text())
+        given = proof_from_json(proof.read_text())
         problem = given.problem(None if public_key is None else key_from_hex(public_key))
-    typer.echo(problem or f"entry {given.entry.sequence} stands in the log signed {given.checkpoint.at}")
+    if isinstance(given, Growth):
+        held = f"the log signed {given.newer.at} begins with the {given.older.size} entries signed {given.older.at}"
+    else:
+        held = f"entry {given.entry.sequence} stands in the log signed {given.checkpoint.at}"
+    typer.echo(problem or held)
     raise typer.Exit(1 if problem else 0)
 
 

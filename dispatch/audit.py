@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dispatch.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
-from dispatch.proof import Checkpoint, Entry, Proof, entry_hash, statement, unsigned
+from dispatch.proof import Checkpoint, Entry, Growth, Proof, entry_hash, statement, unsigned
 from dispatch.store import TABLES, Store
 
 NOTHING_BEFORE: Final = "0" * 64
@@ -163,9 +163,18 @@ class Audit:
         signed = covering[-1]
         return Proof(entry, signed, [node.hex() for node in inclusion_proof(self._leaves(signed.size), sequence)])
 
-    def consistency(self, old_size: int, size: int) -> list[str]:
-        """Proof that the log of `size` entries begins with that of `old_size`; see `dispatch.merkle.extends`."""
-        return [node.hex() for node in consistency_proof(self._leaves(size), old_size)]
+    def grown(self, older: Checkpoint) -> Growth:
+        """Prove that the log of the newest checkpoint begins with that of one kept elsewhere.
+
+        Raises:
+            ValueError: There is no checkpoint over as many entries.
+        """
+        newer = max(self.checkpoints(), key=lambda signed: signed.size, default=None)
+        if newer is None or newer.size < older.size:
+            covered = 0 if newer is None else newer.size
+            raise ValueError(f"checkpoints cover {covered} entries, the one given {older.size}; sign one first")
+        path = consistency_proof(self._leaves(newer.size), older.size)
+        return Growth(older, newer, [node.hex() for node in path])
 
     def faults(self, trusted: Ed25519PublicKey | None = None, kept: Sequence[Checkpoint] = ()) -> list[Fault]:
         """Everything wrong with the log, empty if nothing is.

@@ -11,7 +11,7 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dispatch.merkle import includes, leaf_hash
+from dispatch.merkle import extends, includes, leaf_hash
 
 
 class Entry(NamedTuple):
@@ -83,10 +83,70 @@ class Proof(NamedTuple):
         if problem:
             return f"the checkpoint: {problem}"
         leaf, root = leaf_hash(self.entry.entry_hash.encode()), bytes.fromhex(self.checkpoint.root_hash)
-        nodes = [bytes.fromhex(node) for node in self.path]
+        nodes = _nodes(self.path)
+        if nodes is None:
+            return "the path holds something else than hashes"
         if not includes(leaf, self.entry.sequence, self.checkpoint.size, nodes, root):
             return "the path does not lead from the entry to what the checkpoint signed"
         return None
+
+
+class Growth(NamedTuple):
+    """That nothing of the log of an older checkpoint was altered or taken away in that of a newer one.
+
+    Attributes:
+        older: Signed first.
+        newer: Signed over the same entries and those after them.
+        path: The Merkle tree's hashes between the two, hexadecimal; RFC 6962, section 2.1.2.
+    """
+
+    older: Checkpoint
+    newer: Checkpoint
+    path: list[str]
+
+    def as_json(self) -> str:
+        """For `from_json`."""
+        return json.dumps({"older": self.older._asdict(), "newer": self.newer._asdict(), "path": self.path}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read one.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            named = json.loads(text)
+            return cls(Checkpoint(**named["older"]), Checkpoint(**named["newer"]), list(named["path"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"this is no growth as `main.py audit grown` writes it ({error})") from None
+
+    def problem(self, trusted: Ed25519PublicKey | None = None) -> str | None:
+        """Why it does not hold, None if it does; see `dispatch.audit.Audit.faults` for `trusted`."""
+        for name, signed in (("older", self.older), ("newer", self.newer)):
+            problem = unsigned(signed, trusted)
+            if problem:
+                return f"the {name} checkpoint: {problem}"
+        old_root, root = bytes.fromhex(self.older.root_hash), bytes.fromhex(self.newer.root_hash)
+        nodes = _nodes(self.path)
+        if nodes is None:
+            return "the path holds something else than hashes"
+        if not extends(self.older.size, old_root, self.newer.size, root, nodes):
+            return "the newer log does not begin with the older one"
+        return None
+
+
+def proof_from_json(text: str) -> Proof | Growth:
+    """Read either kind of proof.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        grown = "newer" in json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"this is no proof as `main.py audit` writes them ({error})") from None
+    return Growth.from_json(text) if grown else Proof.from_json(text)
 
 
 def checkpoint_from_json(text: str) -> Checkpoint:
@@ -136,3 +196,10 @@ def unsigned(signed: Checkpoint, trusted: Ed25519PublicKey | None) -> str | None
     if signed.public_key != key.public_bytes_raw().hex() or signed.signature != signed.signature.lower():
         return "the key that it names or its signature was altered"
     return None
+
+
+def _nodes(path: list[str]) -> list[bytes] | None:
+    try:
+        return [bytes.fromhex(node) for node in path]
+    except (TypeError, ValueError):
+        return None

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from baselines.risk_models import drawdown_gbp
+from baselines.risk_models import max_drawdown_gbp
 from data.calendar import local_midnight_utc, settlement_date
 from dispatch import decisions
 from dispatch.audit import Audit
@@ -276,7 +276,7 @@ def events(audit: Audit, count: int) -> list[dict[str, Any]]:
 
 def _deepest(gains: Floats) -> float:
     """Deepest fall of the sum below its high; a session starts at zero."""
-    return float(drawdown_gbp(np.concatenate([[0.0], np.cumsum(gains)])).max())
+    return max_drawdown_gbp(np.concatenate([[0.0], np.cumsum(gains)]))
 
 
 def _start_of(session: date) -> datetime:

@@ -179,6 +179,7 @@ class CoolingSystem(EpisodeSystem):
             "chiller_kw": float(flows["chiller_kw"]),
             "fan_kw": float(flows["fan_kw"]),
             "it_kw": float(self.it_kw[last]),
+            "pue": cooling_model.pue(float(self.it_kw[last]), float(flows["cooling_kw"]), 0.0),
             "setpoint_c": float(flows["setpoint_c"]),
             "fan_fraction": float(flows["fan_fraction"]),
             "supply_c": float(lane["supply_c"]),

@@ -207,6 +207,7 @@ class SiteSystem(EpisodeSystem):
         energy_kwh = float(lane["energy_kwh"])
         return {
             **{name: float(lane[name]) for name in names},
+            "pue": cooling.pue(float(lane["it_kw"]), float(lane["cooling_kw"]), self.site.terms.base_load_kw),
             "waiting_kwh": float(lane["queue"]["waiting_kwh"]),
             "energy_kwh": energy_kwh,
             "charge_fraction": energy_kwh / self.battery.capacity_kwh,

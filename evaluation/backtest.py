@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from baselines.risk_models import conditional_value_at_risk, drawdown_gbp
 from data.schema import PERIOD_MINUTES
 from evaluation.beliefs import calibration_of
 from evaluation.metrics import capture_interval, difference_interval, step_h, total_interval, weekly
 
 ORACLE: Final = "oracle"
 IDLE: Final = "idle"
+WORST_WEEKS: Final = 0.9  # confidence: what the worst tenth of weeks brings
 PENALTIES: Final = ("sla", "thermal", "over_limit", "under_delivery")  # money terms that are paid for a violation
 
 
@@ -48,7 +50,8 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
     Returns:
         Rows with `policy, env, split, seed, periods, reference`, the value, capture and lead over the reference each
         with a 95 % interval, one `<term>_gbp` per money term, `drawdown_gbp` (the deepest fall of the gain over idle),
-        where the trace tells of it `battery_throughput_kwh`, `carbon_kg`, degree-hours over a limit and
+        `worst_weeks_gbp` (mean gain over idle in the worst tenth of weeks), where the trace tells of it
+        `battery_throughput_kwh`, `carbon_kg`, `pue` (over the split's energy), degree-hours over a limit and
         `<penalty>_periods` with a violation, what it believed of the coming day and what that
         brought, what the policy counted, and `decision_ms_median, decision_ms_p99`.
 
@@ -94,6 +97,7 @@ def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[st
                 "bound_gbp": bound_gbp,
                 **{term: float(trace[term].sum()) for term in terms},
                 "drawdown_gbp": float(drawdown(gained(trace, by_name[IDLE].trace)).max()),
+                "worst_weeks_gbp": -conditional_value_at_risk(weekly(trace) - idle, WORST_WEEKS),
                 **_physics(trace),
                 **calibration_of(trace),
                 **run.counts,
@@ -124,7 +128,7 @@ def gained(trace: pd.DataFrame, idle: pd.DataFrame) -> NDArray[np.float64]:
 
 def drawdown(gained_gbp: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far a running total lies below its highest so far, the start at 0 included; 0 or more, shape (rows,)."""
-    return np.maximum.accumulate(np.maximum(gained_gbp, 0.0)) - gained_gbp
+    return drawdown_gbp(np.concatenate([[0.0], gained_gbp]))[1:]
 
 
 def _physics(trace: pd.DataFrame) -> dict[str, float]:
@@ -134,6 +138,8 @@ def _physics(trace: pd.DataFrame) -> dict[str, float]:
         found["battery_throughput_kwh"] = float(trace["power_kw"].abs().sum() * step_h(trace))
     if {"grid_kw", "carbon_g_per_kwh"} <= set(trace.columns):
         found["carbon_kg"] = float((trace["grid_kw"] * trace["carbon_g_per_kwh"]).sum() * step_h(trace) / 1000.0)
+    if {"pue", "it_kw"} <= set(trace.columns):
+        found["pue"] = float((trace["pue"] * trace["it_kw"]).sum() / trace["it_kw"].sum())
     for column in trace.columns:
         if column.endswith("excess_c_h"):
             found[column] = float(trace[column].sum())

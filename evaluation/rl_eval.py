@@ -14,6 +14,7 @@ from evaluation.summary import ELSEWHERE, PLACED, splits_of, term_columns, with_
 FILE: Final = "rl_eval.json"
 SCHEMA: Final = Path(__file__).with_name("rl_eval.schema.json")
 FORMAT: Final = 1
+RISKS: Final = ("drawdown_gbp", "worst_weeks_gbp")
 
 
 def rl_eval(results: Results) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def _policy(results: Results, split: str, row: dict[str, Any]) -> dict[str, Any]
         found = results.policies[(results.policies["policy"] == row["policy"]) & (results.policies["split"] == split)]
         stated = found.iloc[0].to_dict() if len(found) else {}
     terms = term_columns(results)
-    physics = [c for c in row if str(c).endswith((*ELSEWHERE, "_kwh")) and c not in terms]
-    counts = [c for c in row if c not in (*PLACED, *terms, *physics)]
+    physics = [c for c in row if str(c).endswith((*ELSEWHERE, "_kwh", "pue")) and c not in terms]
+    counts = [c for c in row if c not in (*PLACED, *terms, *physics, *RISKS)]
     return {
         "policy": row["policy"],
         "split": split,
@@ -74,7 +75,7 @@ def _policy(results: Results, split: str, row: dict[str, Any]) -> dict[str, Any]
         "improvement_probability": _interval(stated, "improvement"),
         "normaliser": stated.get("normaliser"),
         "terms_gbp": {term.removesuffix("_gbp"): _known(row[term]) for term in terms},
-        "drawdown_gbp": _known(row["drawdown_gbp"]),
+        **{risk: _known(row[risk]) for risk in RISKS},
         "believed": {name: _known(row[name]) for name in BELIEFS if name in row},
         "physics": {str(c): _known(row[c]) for c in physics},
         "counts": {str(c): _known(row[c]) for c in counts},

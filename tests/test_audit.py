@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatch.audit import NOTHING_BEFORE, Audit, audit_table, checkpoint_table
-from dispatch.merkle import extends, includes, leaf_hash
-from dispatch.proof import Proof
+from dispatch.merkle import includes, leaf_hash
+from dispatch.proof import Proof, proof_from_json
 from dispatch.store import Store
 
 NOON = datetime(2024, 3, 31, 12, 0, tzinfo=UTC)
@@ -128,8 +128,34 @@ def test_an_entry_and_the_growth_of_the_log_can_be_proved_to_an_outsider(audit, 
     assert includes(leaf, entry.sequence, second.size, nodes, bytes.fromhex(second.root_hash))
     assert Proof.from_json(proof.as_json()) == proof
     assert proof.problem() is None
-    growth = [bytes.fromhex(node) for node in audit.consistency(first.size, second.size)]
-    assert extends(first.size, bytes.fromhex(first.root_hash), second.size, bytes.fromhex(second.root_hash), growth)
+    growth = audit.grown(first)
+    assert (growth.older, growth.newer) == (first, second)
+    assert proof_from_json(growth.as_json()) == growth
+    assert proof_from_json(proof.as_json()) == proof
+    assert growth.problem() is None
+
+
+def test_a_log_that_did_not_grow_from_what_was_signed_is_found(audit, store, key):
+    """The forger holds the key, writes the log anew and signs it: only who kept the first checkpoint can tell."""
+    first = audit.checkpoints()[0]
+    fill(store, audit, 2)
+    with store.writing() as connection:
+        connection.execute(sa.delete(checkpoint_table))
+        connection.execute(sa.update(audit_table).where(audit_table.c.sequence == 1).values(entry_hash="0" * 64))
+    assert Audit(store, key).checkpoint(NOON) is not None
+    assert audit.grown(first).problem() == "the newer log does not begin with the older one"
+
+
+def test_a_growth_that_was_altered_or_cannot_be_proved_is_refused(audit, store):
+    first = audit.checkpoints()[0]
+    with pytest.raises(ValueError, match="cover 7 entries, the one given 8"):
+        audit.grown(first._replace(size=8))
+    fill(store, audit, 2)
+    audit.checkpoint(NOON)
+    growth = audit.grown(first)
+    assert "older checkpoint" in growth._replace(older=first._replace(size=6)).problem()
+    assert "hashes" in growth._replace(path=["no hash"]).problem()
+    assert growth._replace(path=growth.path[1:]).problem() == "the newer log does not begin with the older one"
 
 
 @pytest.mark.parametrize("body", [{"price": float("nan")}, {"raw": b"x"}, {"at": NOON}, {1: "key"}])

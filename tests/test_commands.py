@@ -114,12 +114,18 @@ def test_whatever_byte_of_the_file_is_changed_the_log_reads_the_same_or_verifyin
     assert noticed > 200, "most bytes of these pages are the log's"
 
 
-def test_a_log_cut_back_with_its_checkpoint_is_found_by_one_kept_elsewhere(log, tmp_path):
+def test_growth_is_proved_and_a_log_cut_back_with_its_checkpoint_is_found_by_one_kept_elsewhere(log, tmp_path):
     url = f"sqlite:///{log}"
     signed = python("audit", "checkpoint", GRIDPILOT_DATABASE_URL=url, GRIDPILOT_AUDIT_KEY=bytes(range(32)).hex())
     assert json.loads(signed.stdout)["size"] == COUNT
     kept = tmp_path / "kept.json"
     kept.write_text(signed.stdout)
+    (tmp_path / "earlier.json").write_text(json.dumps(Audit(Store(url, read_only=True)).checkpoints()[0]._asdict()))
+    growth = tmp_path / "growth.json"
+    growth.write_text(python("audit", "grown", str(tmp_path / "earlier.json"), "--database", url).stdout)
+    shown = python("audit", "check", str(growth), "--public-key", PUBLIC)
+    assert shown.returncode == 0
+    assert "begins with the 30 entries" in shown.stdout
     change(log, "DELETE FROM audit WHERE sequence >= 30")
     change(log, "DELETE FROM checkpoint WHERE size > 30")
     assert verify(log, "--public-key", PUBLIC).returncode == 0

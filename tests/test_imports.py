@@ -14,7 +14,7 @@ ALLOWED = {
     "models": set(),
     "forecasting": {"data"},
     "envs": {"data", "models", "forecasting"},
-    "evaluation": {"data", "envs", "forecasting"},
+    "evaluation": {"data", "envs", "forecasting", "baselines"},
     "baselines": {"data", "models", "envs"},
     "agents": {"data", "models", "forecasting", "envs", "baselines"},
     "dispatch": {"data", "models", "forecasting", "envs", "baselines", "agents", "evaluation"},

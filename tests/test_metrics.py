@@ -85,6 +85,21 @@ def test_rows_hold_value_capture_and_lead():
     assert rows["ppo"]["battery_throughput_kwh"] == pytest.approx(3500.0)
 
 
+def test_the_worst_tenth_of_weeks_is_what_its_worst_weeks_bring_over_idle_on_average():
+    week = 7 * 48
+    gain = np.repeat(np.arange(20.0), week) / week  # weeks that bring 0, 1, 2, ... GBP
+    idle, other = Run("idle", 0, trace(np.full(gain.size, 0.5))), Run("mpc", 0, trace(gain + 0.5))
+    rows = {row["policy"]: row for row in score([idle, other], "e", "test", "mpc")}
+    assert rows["mpc"]["worst_weeks_gbp"] == pytest.approx(0.5)
+    assert rows["idle"]["worst_weeks_gbp"] == 0.0
+
+
+def test_a_row_holds_the_pue_over_all_energy_and_not_the_mean_of_half_hours():
+    played = trace(np.zeros(700)).assign(it_kw=[100.0, 300.0] * 350, pue=[2.0, 1.2] * 350)
+    (row,) = score([Run("idle", 0, played)], "e", "test", "idle")
+    assert row["pue"] == pytest.approx((200.0 + 360.0) / 400.0)
+
+
 def test_a_policy_above_the_bound_is_a_bug():
     with pytest.raises(ValueError, match="more than the proved bound"):
         score(runs({"idle": 0.0, "mpc": 101.0, "oracle": 99.0}, 100.0), "e", "test", "mpc")

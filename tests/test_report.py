@@ -151,7 +151,9 @@ def test_every_row_stands_in_the_page_with_its_numbers(page, folder):
     results = read_results(folder)
     for table, split in zip(parsed, ("validation", "test"), strict=True):
         for row in results.rows[results.rows["split"] == split].to_dict("records"):
-            value, share, bound, lead, wear, drawdown, throughput, _, _, p99 = table[row["policy"], str(row["seed"])]
+            value, share, bound, lead, wear, drawdown, worst, throughput, _, _, p99 = table[
+                row["policy"], str(row["seed"])
+            ]
             assert value[0] == shown(row["value_gbp"])
             if row["policy"] != "idle":
                 assert value[1] == f"{shown(row['value_low_gbp'])} to {shown(row['value_high_gbp'])}"
@@ -159,6 +161,7 @@ def test_every_row_stands_in_the_page_with_its_numbers(page, folder):
             assert lead[0] == ("\N{EM DASH}" if row["policy"] == "mpc" else shown(row["lead_gbp"]))
             assert bound[0] == shown(row["bound_gbp"])
             assert drawdown[0] == shown(row["drawdown_gbp"])
+            assert worst[0] == shown(row["worst_weeks_gbp"])
             assert wear[0] == shown(row["wear_gbp"])
             assert throughput[0] == shown(row["battery_throughput_kwh"])
             assert p99[0] == (f"{row['decision_ms_p99']:.2f}" if row["decision_ms_p99"] >= 0.005 else "< 0.01")

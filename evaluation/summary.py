@@ -272,7 +272,7 @@ def words(column: str) -> str:
     for suffix, unit in UNITS.items():
         if column.endswith(suffix):
             return f"{column.removesuffix(suffix).replace('_', ' ')}, {unit}"
-    return column.replace("_", " ")
+    return "PUE" if column == "pue" else column.replace("_", " ")
 
 
 def cell(value: float, low: float, high: float, form: Callable[[float], str] = whole) -> Cell:

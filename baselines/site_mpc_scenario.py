@@ -67,7 +67,7 @@ class SiteScenarioMpcPolicy(SiteMpcPolicy):
         super().__init__(system, horizon_h, prices, expectations, solvers)
 
     @classmethod
-    def for_env(  # type: ignore[override]
+    def for_env(  # type: ignore[override]  # as every policy's own: made by name from the config, never through its base
         cls,
         env: SystemEnv,
         horizon_h: float = 24.0,

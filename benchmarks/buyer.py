@@ -36,6 +36,7 @@ class _Whole(asyncio.Protocol):
             self.arrived(head)
 
     def arrived(self, head: bytes) -> None:
+        """Take note of a whole message; each of the two sides below does."""
         raise NotImplementedError
 
 

@@ -35,6 +35,7 @@ class Choices:
                 f"({[f.name for f in fields]}), each at least 2"
             )
         self.values = [np.linspace(f.low, f.high, n, dtype=np.float32) for f, n in zip(fields, counts, strict=True)]
+        # The first holds a single NumPy integer where the second holds an array; both are decoded alike.
         self.space: spaces.Space[NDArray[np.int64]] = (
             spaces.Discrete(counts[0]) if len(counts) == 1 else spaces.MultiDiscrete(counts)  # type: ignore[assignment]
         )

@@ -64,7 +64,7 @@ def _tuple_type(record: Any, kind: Any) -> Any:
 def _layout(part: Any) -> np.dtype[Any]:
     if not isinstance(part, tuple):
         return np.dtype(type(part))
-    fields = [(name, _layout(value)) for name, value in part._asdict().items()]  # type: ignore[attr-defined]
+    fields = [(name, _layout(value)) for name, value in part._asdict().items()]  # type: ignore[attr-defined]  # NamedTuples only
     return np.dtype((np.record, fields))  # a plain record has no attributes when numba is disabled
 
 

@@ -1,6 +1,7 @@
 """Our endpoint in a server of its own, with two offers on sale."""
 
 import contextlib
+import functools
 import socket
 import threading
 import time
@@ -67,7 +68,7 @@ class Running:
         allowed: frozenset[str] | None = None,
     ) -> None:
         self.store, self.audit, self.key = store, Audit(store), Ed25519PrivateKey.generate()
-        clock = lambda: datetime.now(UTC)  # noqa: E731
+        clock = functools.partial(datetime.now, UTC)
         provider = Provider(self.audit, SHOP)
         inbox = Inbox(store, self.audit, provider, BPP_ID, BPP_URI, message_ids)
         reached = frozenset({f"127.0.0.1:{bap.port}"}) if allowed is None else allowed

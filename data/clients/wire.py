@@ -86,7 +86,7 @@ def parsed(kind: type[R], records: Any, where: str) -> list[R]:
         AnswerError: `records` is no list, or one of them breaks the model.
     """
     try:
-        return TypeAdapter(list[kind]).validate_python(records)  # type: ignore[valid-type]
+        return TypeAdapter(list[kind]).validate_python(records)  # type: ignore[valid-type]  # a type made at run time
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

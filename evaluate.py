@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # must be set before NumPy and torch load
 
@@ -18,6 +19,7 @@ from arena import Arena, stochastic
 from compose import fitted, history_and_forecaster, manifest, write_policy
 from data.splits import rows as split_rows
 from data.splits import span
+from envs.single import SystemEnv
 from evaluation.backtest import IDLE, ORACLE, score, winner
 from evaluation.calibration import calibration
 from evaluation.pdf import write_pdf
@@ -26,6 +28,7 @@ from evaluation.results import read_results, read_runs, write_results
 from evaluation.rl_eval import FILE as RL_EVAL
 from evaluation.rl_eval import write_rl_eval
 from evaluation.statistics import aggregate
+from forecasting.forecast import Forecaster
 from retrain import FOLDER as WALK_FORWARD
 from retrain import month_cases, walk_forward
 from world import Case, hard_cases
@@ -81,31 +84,50 @@ def main(cfg: DictConfig) -> None:
         skipped,
     )
     log_runs(Path(cfg.runs) / f"evaluation-{cfg.data.name}", runs)
-    chosen = {
-        row["split"]: {key: _json(row[key]) for key in ("value_gbp", "capture")} for row in rows if _same(row, best)
-    }
-    network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
-    kind = best["policy"] if network is None else kind_of(network)
-    taken = {} if network else fitted(cfg, best["policy"], arena.env(cases[0]))
-    described = manifest(cfg, best["policy"], kind, system, chosen, origin, taken)
-    write_policy(folder / "winner", described, forecaster, network)
-    served = Path(cfg.reports) / "winners" / cfg.env.name
-    shutil.copytree(folder / "winner", served, dirs_exist_ok=True)
+    served = _leave_winner(cfg, folder, arena.env(cases[0]), forecaster, learnt, rows, origin)
     page = write_report(folder)
     write_rl_eval(read_results(folder), folder / RL_EVAL, Path(cfg.reports) / RL_EVAL)
     if cfg.pdf:
         logger.info("pdf: %s", write_pdf(page))
     for row in rows:
-        shares = [row[key] for key in ("capture", "capture_low", "capture_high")]
-        logger.info(
-            "%-10s %-15s seed %d %9.0f GBP%s",
-            row["split"],
-            row["policy"],
-            row["seed"],
-            row["value_gbp"],
-            "" if shares[0] != shares[0] else "  {:.1%} of perfect foresight ({:.1%} to {:.1%})".format(*shares),
-        )
+        _log(row)
     logger.info("winner on validation: %s   report: %s   bundle: %s", best["policy"], page, served)
+
+
+def _leave_winner(
+    cfg: DictConfig,
+    folder: Path,
+    env: SystemEnv,
+    forecaster: Forecaster,
+    learnt: list[Learnt],
+    rows: list[dict[str, Any]],
+    origin: dict[str, Any],
+) -> Path:
+    """Write the bundle of the best policy into the folder and where `serve.py` looks for it; the second is returned."""
+    best = winner(rows)
+    chosen = {
+        row["split"]: {key: _json(row[key]) for key in ("value_gbp", "capture")} for row in rows if _same(row, best)
+    }
+    network = next((one.network for one in learnt if (one.name, one.seed) == (best["policy"], best["seed"])), None)
+    kind = best["policy"] if network is None else kind_of(network)
+    taken = {} if network else fitted(cfg, best["policy"], env)
+    described = manifest(cfg, best["policy"], kind, env.system, chosen, origin, taken)
+    write_policy(folder / "winner", described, forecaster, network)
+    served = Path(cfg.reports) / "winners" / cfg.env.name
+    shutil.copytree(folder / "winner", served, dirs_exist_ok=True)
+    return served
+
+
+def _log(row: dict[str, Any]) -> None:
+    shares = [row[key] for key in ("capture", "capture_low", "capture_high")]
+    logger.info(
+        "%-10s %-15s seed %d %9.0f GBP%s",
+        row["split"],
+        row["policy"],
+        row["seed"],
+        row["value_gbp"],
+        "" if shares[0] != shares[0] else "  {:.1%} of perfect foresight ({:.1%} to {:.1%})".format(*shares),
+    )
 
 
 def _tested(cfg: DictConfig, learnt: list[Learnt]) -> set[str]:

@@ -161,39 +161,46 @@ def schedule_by(
     for task, (at, moving_gbp) in sorted(placed, key=lambda pair: (pair[1].at, pair[0].spec.job_id)):
         if at == NOWHERE:
             continue
-        job = task.spec
-        began = start + at * HALF_HOUR
-        ended = began + timedelta(hours=job.duration_hours)
-        rows.append(
-            ScheduledJob(
-                job_id=job.job_id,
-                start_time=began,
-                end_time=ended,
-                power_kw=job.power_kw,
-                expected_cost_gbp=job.power_kw * _share(cost_before, at, job.duration_hours),
-                expected_carbon_kg=job.power_kw * _share(carbon_before, at, job.duration_hours),
-                is_flexible_offer=moving_gbp is not None,
-                metadata=JobMetadata(
-                    lateness_hours=max((ended - job.deadline) / timedelta(hours=1), 0.0),
-                    cluster_id=job.cluster_id,
-                    priority=job.priority,
-                ),
-            )
+        job, began = task.spec, start + at * HALF_HOUR
+        cost_gbp, carbon_kg = (
+            job.power_kw * _share(sums, at, job.duration_hours) for sums in (cost_before, carbon_before)
         )
+        rows.append(_scheduled(job, began, cost_gbp, carbon_kg, moving_gbp is not None))
         if moving_gbp is not None:
-            offers.append(
-                FlexOffer(
-                    offer_id=f"flex-{job.job_id}",
-                    cluster_id=job.cluster_id,
-                    power_kw=job.power_kw,
-                    duration_hours=job.duration_hours,
-                    earliest_start=began,
-                    latest_end=ended,
-                    price_gbp_per_mwh=moving_gbp / (job.power_kw * job.duration_hours / 1000.0),
-                    carbon_intensity_cap_g_per_kwh=float(intensity[at : at + task.duration].max()),
-                )
-            )
+            offers.append(_offered(job, began, moving_gbp, float(intensity[at : at + task.duration].max())))
     return Schedule(rows, offers, [task.spec.job_id for task, place in placed if place.at == NOWHERE])
+
+
+def _scheduled(job: JobSpec, began: datetime, cost_gbp: float, carbon_kg: float, flexible: bool) -> ScheduledJob:
+    ended = began + timedelta(hours=job.duration_hours)
+    return ScheduledJob(
+        job_id=job.job_id,
+        start_time=began,
+        end_time=ended,
+        power_kw=job.power_kw,
+        expected_cost_gbp=cost_gbp,
+        expected_carbon_kg=carbon_kg,
+        is_flexible_offer=flexible,
+        metadata=JobMetadata(
+            lateness_hours=max((ended - job.deadline) / timedelta(hours=1), 0.0),
+            cluster_id=job.cluster_id,
+            priority=job.priority,
+        ),
+    )
+
+
+def _offered(job: JobSpec, began: datetime, moving_gbp: float, dirtiest_g_per_kwh: float) -> FlexOffer:
+    """What not to run then is worth: its price spreads `moving_gbp` over the job's energy."""
+    return FlexOffer(
+        offer_id=f"flex-{job.job_id}",
+        cluster_id=job.cluster_id,
+        power_kw=job.power_kw,
+        duration_hours=job.duration_hours,
+        earliest_start=began,
+        latest_end=began + timedelta(hours=job.duration_hours),
+        price_gbp_per_mwh=moving_gbp / (job.power_kw * job.duration_hours / 1000.0),
+        carbon_intensity_cap_g_per_kwh=dirtiest_g_per_kwh,
+    )
 
 
 def scores_gbp(task: Task, board: Board) -> Floats:

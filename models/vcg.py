@@ -94,6 +94,89 @@ def _best_sum(first: Floats, second: Floats, size: int) -> float:
 
 
 @njit(**KERNEL)
+def _sort(
+    value_gbp_per_kw: Floats,
+    quantity_kw: Floats,
+    divisible: Bools,
+    reserve_gbp_per_kw: float,
+    resolution_kw: float,
+    room_cells: float,
+    room: Room,
+) -> tuple[int, int, int]:
+    """Part the bids above the reserve by kind: counts of all-or-nothing and divisible ones, cells the first want."""
+    surplus, fluid = room.surplus, room.fluid
+    n_whole = n_fluid = wanted_cells = 0
+    for i in range(surplus.size):
+        surplus[i] = value_gbp_per_kw[i] - reserve_gbp_per_kw
+        if not (0.0 < surplus[i] < np.inf and quantity_kw[i] > 0.0):
+            continue
+        if divisible[i]:  # by falling value, the earlier first
+            place = n_fluid
+            while place > 0 and surplus[fluid[place - 1]] < surplus[i]:
+                fluid[place] = fluid[place - 1]
+                place -= 1
+            fluid[place] = i
+            n_fluid += 1
+        elif quantity_kw[i] / resolution_kw <= room_cells:
+            room.whole[n_whole] = i
+            room.cells[n_whole] = math.ceil(quantity_kw[i] / resolution_kw - ROUNDING)
+            wanted_cells += room.cells[n_whole]
+            n_whole += 1
+    return n_whole, n_fluid, wanted_cells
+
+
+@njit(**KERNEL)
+def _choose(quantity_kw: Floats, n_whole: int, width: int, room: Room) -> int:
+    """Allocate the all-or-nothing bids by dynamic program, backwards over bids; cells they use."""
+    surplus, whole, cells, after = room.surplus, room.whole, room.cells, room.after
+    for k in range(n_whole - 1, -1, -1):
+        gain = surplus[whole[k]] * quantity_kw[whole[k]]
+        for a in range(width):
+            after[k, a] = after[k + 1, a]
+            if a + cells[k] < width:
+                after[k, a] = max(after[k, a], gain + after[k + 1, a + cells[k]])
+    used, gained = 0, 0.0
+    for k in range(n_whole):
+        i = whole[k]
+        gain = surplus[i] * quantity_kw[i]
+        if used + cells[k] < width and gained + gain + after[k + 1, used + cells[k]] >= after[0, 0] - TIE_GBP:
+            room.allocation_kw[i] = quantity_kw[i]
+            used, gained = used + cells[k], gained + gain
+    return used
+
+
+@njit(**KERNEL)
+def _charge(
+    quantity_kw: Floats,
+    order: NDArray[np.int64],
+    n_whole: int,
+    width: int,
+    capacity_kw: float,
+    resolution_kw: float,
+    room: Room,
+) -> None:
+    """Charge each winner, above the reserve, what the others would have gained without it; GBP into the room."""
+    surplus, whole, cells, before, after = room.surplus, room.whole, room.cells, room.before, room.after
+    allocation_kw, payment_gbp = room.allocation_kw, room.payment_gbp
+    total = 0.0
+    for i in range(surplus.size):
+        if allocation_kw[i] > 0.0:
+            total += surplus[i] * allocation_kw[i]
+    before[:width] = 0.0
+    for k in range(n_whole):
+        i = whole[k]
+        gain = surplus[i] * quantity_kw[i]
+        if allocation_kw[i] > 0.0:
+            payment_gbp[i] = _best_sum(before, after[k + 1], width) - (total - gain)
+        for a in range(width - 1, cells[k] - 1, -1):
+            before[a] = max(before[a], gain + before[a - cells[k]])
+    for i in order:
+        if allocation_kw[i] > 0.0:
+            _divisible_values(surplus, quantity_kw, order, i, capacity_kw, resolution_kw, room.without[:width])
+            payment_gbp[i] = _best_sum(before, room.without, width) - (total - surplus[i] * allocation_kw[i])
+
+
+@njit(**KERNEL)
 def allocate(
     value_gbp_per_kw: Floats,
     quantity_kw: Floats,
@@ -119,74 +202,28 @@ def allocate(
         resolution_kw: Width of a cell.
         room: See `room`, for as many bids, at least this capacity and this resolution.
     """
-    allocation_kw, payment_gbp, surplus = room.allocation_kw, room.payment_gbp, room.surplus
-    whole, cells, after, before, without = room.whole, room.cells, room.after, room.before, room.without
+    allocation_kw, payment_gbp = room.allocation_kw, room.payment_gbp
     allocation_kw[:] = 0.0
     payment_gbp[:] = 0.0
     if not capacity_kw > 0.0:
         return 0.0
     room_cells = capacity_kw / resolution_kw + ROUNDING
+    n_whole, n_fluid, wanted_cells = _sort(
+        value_gbp_per_kw, quantity_kw, divisible, reserve_gbp_per_kw, resolution_kw, room_cells, room
+    )
+    order = room.fluid[:n_fluid]
+    width = int(min(float(wanted_cells), np.floor(room_cells))) + 1
 
-    n = surplus.size
-    n_whole = n_fluid = wanted_cells = 0
-    for i in range(n):
-        surplus[i] = value_gbp_per_kw[i] - reserve_gbp_per_kw
-        if not (0.0 < surplus[i] < np.inf and quantity_kw[i] > 0.0):
-            continue
-        if divisible[i]:
-            place = n_fluid
-            while place > 0 and surplus[room.fluid[place - 1]] < surplus[i]:
-                room.fluid[place] = room.fluid[place - 1]
-                place -= 1
-            room.fluid[place] = i
-            n_fluid += 1
-        elif quantity_kw[i] / resolution_kw <= room_cells:
-            whole[n_whole] = i
-            cells[n_whole] = math.ceil(quantity_kw[i] / resolution_kw - ROUNDING)
-            wanted_cells += cells[n_whole]
-            n_whole += 1
-    order = room.fluid[:n_fluid]  # by falling value, the earlier first
-    n_cells = int(min(float(wanted_cells), np.floor(room_cells)))
-    width = n_cells + 1
-
-    _divisible_values(surplus, quantity_kw, order, -1, capacity_kw, resolution_kw, after[n_whole, :width])
-    for k in range(n_whole - 1, -1, -1):
-        gain = surplus[whole[k]] * quantity_kw[whole[k]]
-        for a in range(width):
-            after[k, a] = after[k + 1, a]
-            if a + cells[k] <= n_cells:
-                after[k, a] = max(after[k, a], gain + after[k + 1, a + cells[k]])
-
-    used, gained = 0, 0.0
-    for k in range(n_whole):
-        i = whole[k]
-        gain = surplus[i] * quantity_kw[i]
-        if used + cells[k] <= n_cells and gained + gain + after[k + 1, used + cells[k]] >= after[0, 0] - TIE_GBP:
-            allocation_kw[i] = quantity_kw[i]
-            used, gained = used + cells[k], gained + gain
+    left = room.after[n_whole, :width]
+    _divisible_values(room.surplus, quantity_kw, order, -1, capacity_kw, resolution_kw, left)
+    used = _choose(quantity_kw, n_whole, width, room)
     fill(quantity_kw, order, max(capacity_kw - used * resolution_kw, 0.0), allocation_kw)
+    _charge(quantity_kw, order, n_whole, width, capacity_kw, resolution_kw, room)
 
-    total = 0.0  # of surplus
     welfare_gbp = 0.0
-    for i in range(n):
-        if allocation_kw[i] > 0.0:
-            total += surplus[i] * allocation_kw[i]
-            welfare_gbp += value_gbp_per_kw[i] * allocation_kw[i]
-
-    before[:width] = 0.0
-    for k in range(n_whole):
-        i = whole[k]
-        gain = surplus[i] * quantity_kw[i]
-        if allocation_kw[i] > 0.0:
-            payment_gbp[i] = _best_sum(before, after[k + 1], width) - (total - gain)
-        for a in range(n_cells, cells[k] - 1, -1):
-            before[a] = max(before[a], gain + before[a - cells[k]])
-    for i in order:
-        if allocation_kw[i] > 0.0:
-            _divisible_values(surplus, quantity_kw, order, i, capacity_kw, resolution_kw, without[:width])
-            payment_gbp[i] = _best_sum(before, without, width) - (total - surplus[i] * allocation_kw[i])
-    for i in range(n):
+    for i in range(allocation_kw.size):
         if allocation_kw[i] > 0.0:  # rounding must not break 0 <= payment <= bid
-            over_reserve_gbp = min(max(payment_gbp[i], 0.0), surplus[i] * allocation_kw[i])
+            over_reserve_gbp = min(max(payment_gbp[i], 0.0), room.surplus[i] * allocation_kw[i])
             payment_gbp[i] = reserve_gbp_per_kw * allocation_kw[i] + over_reserve_gbp
+            welfare_gbp += value_gbp_per_kw[i] * allocation_kw[i]
     return welfare_gbp

@@ -20,7 +20,7 @@ from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.single import SystemEnv
 from models import battery as battery_model
 from models.battery import Battery
-from models.settlement import Adders
+from models.settlement import Adders, checked_adders
 
 Floats = NDArray[np.float64]
 
@@ -181,7 +181,7 @@ class MPCController:
         Raises:
             ValueError: A parameter of the battery is out of range.
         """
-        self.battery, self._adders = battery_model.checked(battery or Battery()), adders or Adders()
+        self.battery, self._adders = battery_model.checked(battery or Battery()), checked_adders(adders or Adders())
         self._solvers, self.failed_plans = tuple(solvers), 0
         self._planners: dict[int, ScenarioPlanner] = {}
         self._stand_in = StandIn()

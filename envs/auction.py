@@ -20,7 +20,7 @@ from models import cluster as cluster_model
 from models import vcg
 from models.cluster import Cluster
 from models.compiling import KERNEL, LOOP
-from models.settlement import CARBON_PRICED, Adders, adders_gbp, energy_gbp
+from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_adders, energy_gbp
 from models.vcg import Room
 
 RESULTS: Final = PERIODS_PER_DAY // BLOCK_PERIODS  # past auctions that the seller remembers: a day of them
@@ -115,7 +115,7 @@ class AuctionSystem(EpisodeSystem):
         """
         self.scenario = scenario or default_scenario()
         self.capacity_kw = cluster_model.job_capacity_kw(cluster_model.checked(cluster or Cluster()))
-        self.adders = adders or CARBON_PRICED
+        self.adders = checked_adders(adders or CARBON_PRICED)
         self._sources = (tenants or TenantSource(), flexibility or FlexibilitySource())
         self.tenants = self._sources[0].tenants(self.scenario.timestamps, self.capacity_kw)
         self._room = vcg.room(self.tenants.quantity_kw.shape[1], self.capacity_kw, RESOLUTION_KW)

@@ -18,7 +18,7 @@ from envs.system import Lanes
 from models import battery as battery_model
 from models.battery import Battery
 from models.compiling import KERNEL, LOOP
-from models.settlement import Adders, adders_gbp, energy_gbp
+from models.settlement import Adders, adders_gbp, checked_adders, energy_gbp
 
 LANE: Final = np.dtype(
     [
@@ -84,7 +84,7 @@ class BatterySystem(EpisodeSystem):
         """
         self.scenario = scenario or default_scenario()
         self.battery = battery_model.checked(battery or Battery())
-        self.adders = adders or Adders()
+        self.adders = checked_adders(adders or Adders())
         self.start_fraction = charge.checked_start(self.battery, start_fraction)
         if decision_minutes not in (15, 30):
             raise ValueError(f"decision_minutes is {decision_minutes}; allowed are 30 and 15")

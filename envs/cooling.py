@@ -35,7 +35,7 @@ from models.hall import (
     setpoint_limits_c,
     steady_state,
 )
-from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_position_kw, energy_gbp
+from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_adders, checked_position_kw, energy_gbp
 
 LANE: Final = np.dtype(
     [
@@ -112,7 +112,7 @@ class CoolingSystem(EpisodeSystem):
         self.hall, self.chiller = cooling_model.checked(hall or Hall(), chiller or Chiller())
         self.inlet_penalty = cooling_model.checked_penalty(inlet_penalty or InletPenalty())
         self.cluster = cluster_model.checked(cluster or Cluster())
-        self.adders = adders or CARBON_PRICED
+        self.adders = checked_adders(adders or CARBON_PRICED)
         source, times = jobs or JobSource(), self.scenario.timestamps
         # One period more than the history, for the observation after the last.
         self.it_kw = _it_load_kw(times[0].to_pydatetime(), len(times) + 1, self.cluster, source)

@@ -24,7 +24,7 @@ from models.cluster import Cluster
 from models.compiling import KERNEL, LOOP
 from models.fetch import fetch
 from models.queue import QueueRules
-from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_position_kw, energy_gbp
+from models.settlement import CARBON_PRICED, Adders, adders_gbp, checked_adders, checked_position_kw, energy_gbp
 
 LANE: Final = np.dtype(
     [
@@ -93,7 +93,7 @@ class JobQueueSystem(EpisodeSystem):
         """
         self.scenario = scenario or default_scenario()
         self.cluster = cluster_model.checked(cluster or Cluster())
-        self.adders = adders or CARBON_PRICED
+        self.adders = checked_adders(adders or CARBON_PRICED)
         if not it_limit_kw < float("inf"):
             raise ValueError(f"it_limit_kw is {it_limit_kw}; give the IT hall's highest power in kW, a finite number")
         self.rules = QueueRules(cluster_model.job_budget_kw(self.cluster, it_limit_kw), visible_slots)

@@ -20,7 +20,7 @@ from models import market as market_model
 from models.baseline import delivered_kw, delivery_gbp
 from models.battery import Battery
 from models.compiling import KERNEL, LOOP, RARE
-from models.settlement import Adders, adders_gbp, energy_gbp
+from models.settlement import Adders, adders_gbp, checked_adders, energy_gbp
 
 GATE_PERIODS: Final = 2  # an offer made now is for the period that starts in one hour
 LANE: Final = np.dtype(
@@ -110,7 +110,7 @@ class MarketSystem(EpisodeSystem):
         """
         self.scenario = scenario or default_scenario()
         self.battery = battery_model.checked(battery or Battery())
-        self.adders = adders or Adders()
+        self.adders = checked_adders(adders or Adders())
         if not 0.0 <= shortfall_factor <= 100.0:
             raise ValueError(f"shortfall_factor is {shortfall_factor}; 0 to 100 clearing prices are allowed")
         self.shortfall_factor = shortfall_factor

@@ -33,7 +33,7 @@ from models.cooling import InletPenalty
 from models.fetch import fetch_row
 from models.hall import Hall
 from models.queue import QueueRules
-from models.settlement import CARBON_PRICED, Adders
+from models.settlement import CARBON_PRICED, Adders, checked_adders
 from models.site import Outside, Site, Terms
 from models.vcg import Room
 
@@ -116,7 +116,7 @@ class SiteSystem(EpisodeSystem):
             cluster=cluster,
             queue=QueueRules(capacity_kw, least_kw=queue.least_kw(arrivals)),
             baseline=baseline.checked(baseline_rules or BaselineRules()),
-            adders=adders or CARBON_PRICED,
+            adders=checked_adders(adders or CARBON_PRICED),
             inlet_penalty=cooling.checked_penalty(inlet_penalty or InletPenalty()),
             terms=terms,
         )

@@ -20,7 +20,20 @@ class Adders(NamedTuple):
     carbon_gbp_per_tonne: float = 0.0
 
 
+HIGHEST_ADDER: Final = 10_000.0  # a hundred times what GB users pay; per MWh and per tonne alike
 CARBON_PRICED: Final = Adders(carbon_gbp_per_tonne=60.0)
+
+
+def checked_adders(adders: Adders) -> Adders:
+    """Return the adders, or say which is wrong.
+
+    Raises:
+        ValueError: One is NaN, negative, or so high that its unit must be another.
+    """
+    for name, value in adders._asdict().items():
+        if not 0.0 <= value <= HIGHEST_ADDER:
+            raise ValueError(f"{name} is {value}; it must be between 0 and {HIGHEST_ADDER:g}: is it in another unit?")
+    return adders
 
 
 def checked_position_kw(position_kw: float | None, expected_kw: float) -> float:

@@ -18,7 +18,7 @@ from forecasting.saved import digest as forecaster_sha256
 from forecasting.saved import load as load_forecaster
 from models import battery as battery_model
 from models.battery import Battery
-from models.settlement import Adders
+from models.settlement import Adders, checked_adders
 
 ENV: Final = "gridpilot/Battery-v0"
 
@@ -199,9 +199,9 @@ class Bundle(NamedTuple):
 def _site(manifest: dict[str, Any]) -> Site:
     try:
         battery, adders = Battery(**manifest["system"]["battery"]), Adders(**manifest["system"]["adders"])
-        site = Site(battery_model.checked(battery), adders, decision_minutes(manifest["observation_fields"]))
+        site = Site(
+            battery_model.checked(battery), checked_adders(adders), decision_minutes(manifest["observation_fields"])
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the bundle's parameters cannot be read ({error}); write it again") from error
-    if not np.isfinite(adders).all():
-        raise ValueError("the bundle's adders hold no finite numbers; write it again: python evaluate.py")
     return site

@@ -18,6 +18,7 @@ from envs.choices import Choices
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from envs.vector import SystemVectorEnv
+from models.settlement import Adders
 
 CASES = {name: (name, {}) for name in SYSTEMS}
 CASES["gridpilot/Battery-v0 every 15 minutes"] = ("gridpilot/Battery-v0", {"decision_minutes": 15})
@@ -226,6 +227,13 @@ def test_what_is_feasible_lies_in_the_action_space(name, days):
         assert (low >= env.action_space.low - 1e-6).all()
         assert (high <= env.action_space.high + 1e-6).all()
         env.step(env.action_space.sample())
+
+
+@pytest.mark.parametrize("adders", [Adders(np.nan), Adders(-1.0), Adders(0.0, 60_000.0), Adders(0.0, np.inf)])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_adders_that_are_no_numbers_or_in_another_unit_are_refused(name, days, adders):
+    with pytest.raises(ValueError, match=r"gbp_per_.*another unit"):
+        load_env_creator(SYSTEMS[name])(scenario=days, adders=adders)
 
 
 def test_an_unknown_render_mode_is_refused(days):

@@ -160,10 +160,9 @@ class AuctionSystem(EpisodeSystem):
 
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
         """All bounds at the start of a block, nothing but 0 between; see `envs.system.System`."""
-        low = np.zeros((lanes.size, 2), dtype=np.float32)
-        auctions = (lanes["period"] % BLOCK_PERIODS == 0)[:, None]
-        high = np.array([f.high for f in self.action_fields], dtype=np.float32)
-        return low, auctions * high
+        low, high = super().feasible(lanes)
+        high[lanes["period"] % BLOCK_PERIODS != 0] = 0.0
+        return low, high
 
     def telemetry(self, lane: np.void) -> dict[str, float]:
         """Power sold to tenants and to the DSO in the last period, the newest auction's result, and prices."""

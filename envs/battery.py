@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from data.schema import PERIOD_H, PERIOD_MINUTES
 from envs import charge, information
-from envs.episodes import EpisodeSystem
-from envs.fields import Field, FloatArray, position, positions
+from envs.fields import Field, FloatArray
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import battery as battery_model
@@ -44,7 +43,7 @@ ACTION_FIELDS: Final = (
 )
 
 
-class BatterySystem(EpisodeSystem):
+class BatterySystem(charge.ChargedSystem):
     """A battery alone behind a meter, settled at the imbalance price (no day-ahead position).
 
     Each period it asks for a power, is given what is feasible, pays or earns the imbalance price and wears. At the
@@ -100,11 +99,6 @@ class BatterySystem(EpisodeSystem):
     def begin(self, lane: np.void) -> None:
         """Nothing is left to set; see `envs.episodes.EpisodeSystem`."""
 
-    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
-        """Set each lane to the start of a drawn episode; see `envs.system.System`."""
-        super().draw(rngs, lanes)
-        lanes["energy_kwh"] = lanes["start_energy_kwh"] = charge.start_kwh(self.battery, self.start_fraction, rngs)
-
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
         _observe_lanes(self.battery, self._shown, lanes, observations)
@@ -145,12 +139,6 @@ class BatterySystem(EpisodeSystem):
             "power_kw": float(lane["power_kw"]),
             "imbalance_price_gbp_per_mwh": float(self.scenario.market.imbalance_price_gbp_per_mwh[settled]),
         }
-
-    def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
-        """Worth of the stored energy beyond half the band at the mean forecast price, (lanes, fields) to (lanes,)."""
-        charge_fraction = observations[:, position(OWN_FIELDS, "charge_fraction")]
-        forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
-        return charge.held_gbp(self.battery, charge_fraction, forecast)
 
     def when(self, lane: np.void) -> pd.Timestamp:
         """When a lane decides next, UTC."""

@@ -6,7 +6,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from envs.fields import FloatArray
+from envs.episodes import EpisodeSystem
+from envs.fields import Field, FloatArray, position, positions
+from envs.information import FORECAST_PREFIX
+from envs.system import Lanes
 from models.battery import Battery, as_fractions, power_limits_kw
 from models.compiling import LOOP
 
@@ -24,27 +27,37 @@ def checked_start(battery: Battery, start_fraction: float | None) -> float | Non
     return start_fraction
 
 
-def start_kwh(
-    battery: Battery, start_fraction: float | None, rngs: Sequence[np.random.Generator]
-) -> NDArray[np.float64]:
-    """Stored energy at the start of an episode; without a fraction each generator draws it from the allowed band."""
-    if start_fraction is not None:
-        return np.full(len(rngs), start_fraction * battery.capacity_kwh)
-    drawn = [rng.uniform(battery.min_fraction, battery.max_fraction) for rng in rngs]
-    return np.array(drawn) * battery.capacity_kwh
+class ChargedSystem(EpisodeSystem):
+    """What systems with a battery have in common.
 
+    A lane's record also has the fields `energy_kwh` and `start_energy_kwh`; an observation shows `charge_fraction` and
+    the forecast of prices.
 
-def held_gbp(battery: Battery, charge_fraction: FloatArray, forecast_gbp_per_mwh: FloatArray) -> NDArray[np.float64]:
-    """Worth of the stored energy beyond half the band at the mean forecast price.
-
-    Args:
+    Attributes:
         battery: The battery.
-        charge_fraction: Shape (lanes,).
-        forecast_gbp_per_mwh: Shape (lanes, leads).
+        start_fraction: State of charge at the start of an episode; None draws it from the allowed band.
+        observation_fields: Layout of an observation.
     """
-    beyond = charge_fraction.astype(np.float64) - 0.5 * (battery.min_fraction + battery.max_fraction)
-    energy_mwh = beyond * battery.capacity_kwh / 1000.0
-    return energy_mwh * battery.discharge_efficiency * forecast_gbp_per_mwh.mean(axis=1, dtype=np.float64)
+
+    battery: Battery
+    start_fraction: float | None
+    observation_fields: tuple[Field, ...]
+
+    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
+        """Set each lane to the start of a drawn episode; see `envs.system.System`."""
+        super().draw(rngs, lanes)
+        fractions: list[float] | float | None = self.start_fraction
+        if fractions is None:
+            fractions = [rng.uniform(self.battery.min_fraction, self.battery.max_fraction) for rng in rngs]
+        lanes["energy_kwh"] = lanes["start_energy_kwh"] = np.multiply(fractions, self.battery.capacity_kwh)
+
+    def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
+        """Worth of the stored energy beyond half the band at the mean forecast price, (lanes, fields) to (lanes,)."""
+        charge_fraction = observations[:, position(self.observation_fields, "charge_fraction")].astype(np.float64)
+        forecast = observations[:, positions(self.observation_fields, FORECAST_PREFIX)]
+        beyond = charge_fraction - 0.5 * (self.battery.min_fraction + self.battery.max_fraction)
+        sold_mwh = beyond * self.battery.capacity_kwh / 1000.0 * self.battery.discharge_efficiency
+        return sold_mwh * forecast.mean(axis=1, dtype=np.float64)
 
 
 @njit(**LOOP)

@@ -166,11 +166,6 @@ class CoolingSystem(EpisodeSystem):
             "position": {"position_kw": self.position_kw},
         }
 
-    def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
-        """The limits of set-point and fan speed, always the same; see `envs.system.System`."""
-        limits = np.array([[field.low, field.high] for field in self.action_fields], dtype=np.float32)
-        return np.tile(limits[:, 0], (lanes.size, 1)), np.tile(limits[:, 1], (lanes.size, 1))
-
     def telemetry(self, lane: np.void) -> dict[str, float]:
         """Electricity, temperatures and settings of the last period, and what it met; degree-hours of that period."""
         last, market, flows = lane["period"] - 1, self.scenario.market, lane["flows"]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data.schema import PERIOD_MINUTES
+from envs.fields import Field, FloatArray
 from envs.scenario import Scenario
 from envs.system import Lanes
 
@@ -20,11 +21,13 @@ class EpisodeSystem(ABC):
 
     Attributes:
         scenario: Where episodes come from.
+        action_fields: Layout of an action.
         lane: Layout of a lane's state record.
         decision_minutes: Minutes between two decisions.
     """
 
     scenario: Scenario
+    action_fields: tuple[Field, ...]
     lane: np.dtype[np.void]
     decision_minutes: int = PERIOD_MINUTES
 
@@ -45,6 +48,11 @@ class EpisodeSystem(ABC):
         """Set each lane to the start of a drawn episode; see `envs.system.System`."""
         episodes = [rng.integers(self._beginnings.size) for rng in rngs]
         np.take(self._beginnings, episodes, out=lanes, mode="clip")  # straight into place, where indexing copies twice
+
+    def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
+        """The bounds of the action, always the same; see `envs.system.System`."""
+        low, high = np.array([(field.low, field.high) for field in self.action_fields], dtype=np.float32).T
+        return np.tile(low, (lanes.size, 1)), np.tile(high, (lanes.size, 1))
 
     def when(self, lane: np.void) -> pd.Timestamp:
         """Start of the period that a lane decides next, UTC."""

@@ -1,6 +1,5 @@
 """A battery that sells turn-down into the DSO's flexibility auction: `gridpilot/Market-v0`."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 from data.flexibility import CAP_RANGE_GBP_PER_MWH, NOTICE_PERIODS, FlexibilityMarket, FlexibilitySource
 from data.schema import PERIOD_H
 from envs import charge, information
-from envs.episodes import EpisodeSystem
-from envs.fields import Field, FloatArray, copy_row, position, positions
+from envs.fields import Field, FloatArray, copy_row
 from envs.scenario import Market, Scenario, default_scenario
 from envs.system import Lanes
 from models import battery as battery_model
@@ -62,7 +60,7 @@ PUBLISHED_FIELDS: Final = (
 )
 
 
-class MarketSystem(EpisodeSystem):
+class MarketSystem(charge.ChargedSystem):
     """A battery that offers turn-down to the DSO an hour ahead, must keep energy for it, and may fail to deliver.
 
     In period t the policy offers a power and a price for period t + 2. If the DSO wants a turn-down then, the offer
@@ -129,11 +127,6 @@ class MarketSystem(EpisodeSystem):
     def begin(self, lane: np.void) -> None:
         """Nothing has been sold; see `envs.episodes.EpisodeSystem`."""
 
-    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
-        """Set each lane to the start of a drawn episode; see `envs.system.System`."""
-        super().draw(rngs, lanes)
-        lanes["energy_kwh"] = lanes["start_energy_kwh"] = charge.start_kwh(self.battery, self.start_fraction, rngs)
-
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
         _observe_lanes(self.battery, self._published, self.scenario.history.price_information, lanes, observations)
@@ -183,12 +176,6 @@ class MarketSystem(EpisodeSystem):
             "clearing_price_gbp_per_mwh": float(lane["called_gbp_per_mwh"]),
             "imbalance_price_gbp_per_mwh": float(market.imbalance_price_gbp_per_mwh[last]),
         }
-
-    def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
-        """Worth of the stored energy beyond half the band at the mean forecast price, (lanes, fields) to (lanes,)."""
-        charge_fraction = observations[:, position(OWN_FIELDS, "charge_fraction")]
-        forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
-        return charge.held_gbp(self.battery, charge_fraction, forecast)
 
     def picture(self, log: pd.DataFrame) -> NDArray[np.uint8]:
         """State of charge, sold and metered power under the prices they met, for the last two days."""

@@ -1,6 +1,5 @@
 """The whole site behind one meter: `gridpilot/Site-v0`."""
 
-from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,8 +13,7 @@ from data.flexibility import FlexibilitySource
 from data.jobs import Arrivals
 from data.tenants import TenantSource
 from envs import charge, information, site_view
-from envs.episodes import EpisodeSystem
-from envs.fields import FloatArray, position, positions
+from envs.fields import FloatArray
 from envs.outlook import CARBON_FIELDS, WET_BULB_FIELDS
 from envs.parameters import as_record, as_tuple
 from envs.scenario import Scenario, default_scenario
@@ -42,7 +40,7 @@ MODES: Final[dict[str, int]] = {"none": model.NONE, "expected_load": model.EXPEC
 AUCTION_LOCAL_HOUR: Final = 11.0  # of the day-ahead auction for the next local day
 
 
-class SiteSystem(EpisodeSystem):
+class SiteSystem(charge.ChargedSystem):
     """Battery, hall, cluster, tenants' auction and flexibility market, each a part of one decision every half-hour.
 
     See `models.site` for what a period does. Asking for nothing (NaN) leaves the battery alone, starts only jobs
@@ -125,16 +123,7 @@ class SiteSystem(EpisodeSystem):
         self.mode = MODES[day_ahead_position]
         self.fixed_terms = () if self.mode == model.PLANNED else ("day_ahead",)
         self.expected_kw = model.expected_load_kw(self.site, source.load_fraction)
-        if self.expected_kw > terms.site_power_kw:
-            raise ValueError(
-                f"the expected load is {self.expected_kw:.0f} kW, above site_power_kw {terms.site_power_kw:g}; "
-                "give the site a larger connection or a smaller cluster"
-            )
-        if terms.site_power_kw >= 1000.0 * self.expected_kw:
-            raise ValueError(
-                f"site_power_kw is {terms.site_power_kw:g}, a thousand times the expected load of "
-                f"{self.expected_kw:.0f} kW or more: is it in W?"
-            )
+        _check_connection(terms, self.expected_kw)
         self.outside = _outside(
             self.scenario,
             capacity_kw,
@@ -143,23 +132,21 @@ class SiteSystem(EpisodeSystem):
             (flexibility or FlexibilitySource()).market(times),
         )
         queue.new_queues(self.site.queue, self.outside.jobs, 1)  # refuses jobs that can never run
-        self._own_fields = site_view.own_fields(self.site)
         history = self.scenario.history
         told = history.price_information, history.carbon_outlook, history.wet_bulb_outlook
         self._shown = np.hstack([site_view.published(self.outside.series), *told])
         self.observation_fields = (
-            *self._own_fields, *site_view.published_fields(), *information.FIELDS, *CARBON_FIELDS, *WET_BULB_FIELDS
-        )  # fmt: skip
+            *site_view.own_fields(self.site),
+            *site_view.published_fields(),
+            *information.FIELDS,
+            *CARBON_FIELDS,
+            *WET_BULB_FIELDS,
+        )
         self.action_fields = site_view.action_fields(hall)
 
     def begin(self, lane: np.void) -> None:
         """Keep the cluster busy with the day before, the hall at rest; see `envs.episodes.EpisodeSystem`."""
         _begin(self._record, self.outside, self.expected_kw, lane)
-
-    def draw(self, rngs: Sequence[np.random.Generator], lanes: Lanes) -> None:
-        """Set each lane to the start of a drawn episode; see `envs.system.System`."""
-        super().draw(rngs, lanes)
-        lanes["energy_kwh"] = lanes["start_energy_kwh"] = charge.start_kwh(self.battery, self.start_fraction, rngs)
 
     def observe(self, lanes: Lanes, observations: FloatArray) -> None:
         """Write each lane's observation; see `envs.system.System`."""
@@ -181,8 +168,7 @@ class SiteSystem(EpisodeSystem):
 
     def feasible(self, lanes: Lanes) -> tuple[FloatArray, FloatArray]:
         """Battery power within battery and connection, the rest within its bounds; see `envs.system.System`."""
-        low = np.tile(np.array([f.low for f in self.action_fields], dtype=np.float32), (lanes.size, 1))
-        high = np.tile(np.array([f.high for f in self.action_fields], dtype=np.float32), (lanes.size, 1))
+        low, high = super().feasible(lanes)
         _feasible_lanes(self._record, self.outside, lanes, low, high)
         return low, high
 
@@ -190,12 +176,6 @@ class SiteSystem(EpisodeSystem):
         """Every device and the terms of trade; see `envs.system.System`."""
         devices: dict[str, dict[str, float]] = {name: part._asdict() for name, part in self.site._asdict().items()}
         return {**devices, "position": {"mode": self.mode, "expected_kw": self.expected_kw}}
-
-    def held_gbp(self, observations: FloatArray) -> NDArray[np.float64]:
-        """Worth of the battery's energy beyond half the band at the mean forecast price, (lanes,)."""
-        charge_fraction = observations[:, position(self._own_fields, "charge_fraction")]
-        forecast = observations[:, positions(self.observation_fields, information.FORECAST_PREFIX)]
-        return charge.held_gbp(self.battery, charge_fraction, forecast)
 
     def telemetry(self, lane: np.void) -> dict[str, float]:
         """Flows, temperatures and work of the last period, and the prices it met."""
@@ -220,6 +200,20 @@ class SiteSystem(EpisodeSystem):
         from envs.picture import figure_to_rgb, site_panels  # plotting loads only when somebody looks
 
         return figure_to_rgb(site_panels(log))
+
+
+def _check_connection(terms: Terms, expected_kw: float) -> None:
+    """Raise ValueError where the connection is too small for the site, or in another unit."""
+    if expected_kw > terms.site_power_kw:
+        raise ValueError(
+            f"the expected load is {expected_kw:.0f} kW, above site_power_kw {terms.site_power_kw:g}; "
+            "give the site a larger connection or a smaller cluster"
+        )
+    if terms.site_power_kw >= 1000.0 * expected_kw:
+        raise ValueError(
+            f"site_power_kw is {terms.site_power_kw:g}, a thousand times the expected load of "
+            f"{expected_kw:.0f} kW or more: is it in W?"
+        )
 
 
 def _outside(scenario: Scenario, capacity_kw: float, jobs: Any, tenants: Any, wanted: Any) -> Outside:

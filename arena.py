@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.bundle import learnt_policy
 from agents.found import Learnt
-from compose import FORECAST_COLUMNS
+from compose import forecasts_of
 from data.schema import PERIOD_MINUTES
 from envs.scenario import History
 from envs.single import SystemEnv
@@ -136,8 +136,7 @@ class Arena:
         return {
             "env": config["env"]["id"],
             "system": config["env"]["system"],
-            "forecasters": [config[name] for name in FORECAST_COLUMNS],
-            "refit_months": config["refit_months"],
+            "forecasts": forecasts_of(self._cfg),
             "code": code_hash(),
             "versions": package_versions(),
         }

@@ -43,6 +43,12 @@ def fit_forecaster(cfg: DictConfig, name: str, table: pd.DataFrame) -> Forecaste
     return instantiate(_settings_of(cfg, name))(table)
 
 
+def forecasts_of(cfg: DictConfig) -> dict[str, Any]:
+    """All that decides which forecasts of a table policies are shown, JSON-ready."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {name: config[name] for name in (*FORECAST_COLUMNS, "refit_months")}
+
+
 def _shown(cfg: DictConfig, name: str, table: pd.DataFrame) -> Forecaster:
     return _forecasters(cfg, name, table)[0]
 

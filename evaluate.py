@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.bundle import kind_of
 from agents.found import Learnt, learnt_policies
 from arena import Arena, stochastic
-from compose import fitted, history_and_forecaster, manifest, write_policy
+from compose import fitted, forecasts_of, history_and_forecaster, manifest, write_policy
 from data.splits import rows as split_rows
 from data.splits import span
 from envs.single import SystemEnv
@@ -49,9 +49,9 @@ def main(cfg: DictConfig) -> None:
     arena = Arena(cfg, history, forecaster, folder)
     cases = [Case(split, dates, {}) for split, dates in spans.items()]
     system = arena.env(cases[0]).system
-    learnt = learnt_policies(cfg.runs, history.data_hash, cfg.env.id, system.observation_fields)
+    learnt = learnt_policies(cfg.runs, history.data_hash, cfg.env.id, system.observation_fields, forecasts_of(cfg))
     if not learnt:
-        logger.warning("no policy trained on this data under %s: comparing the baselines alone", cfg.runs)
+        logger.warning("no policy trained on these data and forecasts under %s: the baselines alone", cfg.runs)
     tasks = arena.tasks(cases, learnt)
     hard, skipped = hard_cases(cfg, history, forecaster)
     hard_tasks = arena.tasks(hard, learnt, _tested(cfg, learnt))

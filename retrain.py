@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.bundle import NETWORKS, ONNX
 from agents.found import Learnt, has_checkpoint
 from arena import Arena
+from compose import forecasts_of
 from data.splits import Split
 from envs.scenario import History
 from evaluation.backtest import Run
@@ -123,6 +124,7 @@ class Retraining:
         self._common = fingerprint(
             {
                 "cfg": OmegaConf.to_container(cfg, resolve=True)["env"],
+                "forecasts": forecasts_of(cfg),
                 "retraining": OmegaConf.to_container(cfg.retraining),
                 "data": history.data_hash,
                 "code": code_hash(),

@@ -1,6 +1,6 @@
 """Learnt policies that training has left on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,9 @@ def has_checkpoint(folder: Path) -> bool:
     return any(folder.glob("checkpoints/*.zip"))
 
 
-def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence[Field]) -> list[Learnt]:
+def learnt_policies(
+    runs: str | Path, data_hash: str, env: str, fields: Sequence[Field], forecasts: Mapping[str, Any]
+) -> list[Learnt]:
     """The newest bundle of each (name, seed) below a folder of runs that was trained on this very task.
 
     Args:
@@ -39,6 +41,8 @@ def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence
         data_hash: `data.load.table_hash` of the table in use.
         env: Environment id.
         fields: Its observation layout; a policy made for another one is left out.
+        forecasts: What `compose.forecasts_of` says of the evaluation; a policy that learnt on others is left out.
+            Older runs do not record all of it.
 
     Returns:
         Policies by name and seed; empty if there is none.
@@ -48,7 +52,8 @@ def learnt_policies(runs: str | Path, data_hash: str, env: str, fields: Sequence
         manifest = read_manifest(file.parent)
         origin = manifest["provenance"]
         task = (manifest["env"], origin["data_sha256"], manifest["observation_fields"])
-        if manifest["policy"] in NETWORKS and task == (env, data_hash, [f.name for f in fields]):
+        same_forecasts = all(origin["config"].get(key, value) == value for key, value in forecasts.items())
+        if manifest["policy"] in NETWORKS and task == (env, data_hash, [f.name for f in fields]) and same_forecasts:
             name, seed = manifest["name"], int(origin["config"]["seed"])
             network = (file.parent / NETWORKS[manifest["policy"]]).read_bytes()
             newest[name, seed] = Learnt(name, seed, network, file.parent.parent, origin["config"])

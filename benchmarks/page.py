@@ -1,10 +1,13 @@
-"""The committed benchmark page, made from one evaluation: `python -m benchmarks.page reports/battery-gb`."""
+"""The committed benchmark page: `python -m benchmarks.page reports/battery-gb [reports/battery-gb-boosted ...]`.
+
+The first evaluation is the benchmark; others, with other forecasts, stand below it.
+"""
 
 import argparse
 import html
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,23 +34,27 @@ SOURCES: Final[dict[str, str]] = {
 ELSEWHERE: Final = re.compile(r"(^|[^\w.-])([/\\]|~[^/\\.]*([/\\]|$))|[A-Za-z]:[/\\]|\.\.[/\\]")
 README: Final = Path("README.md")
 RESULTS: Final = ("<!-- results: written by python -m benchmarks.page -->", "<!-- end of results -->")
-SHARED: Final = ("env", "site", "data", "forecaster")  # options that training and evaluation must agree on
+# Options that training and evaluation must agree on.
+SHARED: Final = ("env", "site", "data", "forecaster", "carbon_forecaster", "wet_bulb_forecaster", "refit_months")
+PLAYS: Final = ("policies", "reference")  # of the environment: who plays is the evaluation's own business
 
 
-def write_page(folder: Path, output: Path) -> Path:
+def write_page(folder: Path, output: Path, others: Sequence[Path] = ()) -> Path:
     """Write `benchmark.md` and its pictures.
 
     Args:
         folder: A folder of results, see `evaluation.results.write_results`.
         output: Where the page goes; the pictures go to a folder `benchmark` beside it, which is emptied of PNGs first.
+        others: Folders of results of the same environment with other forecasts.
 
     Returns:
         The page.
 
     Raises:
-        FileNotFoundError: The folder holds no results.
+        FileNotFoundError: A folder holds no results.
     """
     results = read_results(folder)
+    named = {other.resolve().name: read_results(other) for other in others}
     pictures = output / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     for old in pictures.glob("*.png"):
@@ -65,7 +72,7 @@ def write_page(folder: Path, output: Path) -> Path:
             png(figure, file)
             shown.append(f"![{words}]({PICTURES}/{file.name})")
     page = output / PAGE
-    page.write_text("\n".join(_lines(results, folder.resolve().name, shown)), encoding="utf-8")
+    page.write_text("\n".join(_lines(results, folder.resolve().name, shown, named)), encoding="utf-8")
     return page
 
 
@@ -110,10 +117,8 @@ def _placeholder(word: str) -> str:
     return f"{key}{equals}<folder>" if key == "data.path" or ELSEWHERE.search(value) else shlex.quote(word)
 
 
-def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
+def _lines(results: Results, name: str, pictures: list[str], others: Mapping[str, Results]) -> list[str]:
     origin, splits = results.provenance, splits_of(results)
-    commit = f"`{origin['commit']}`" if origin["commit"] else "unknown"
-    changed = ", with changes that were not committed" if origin["uncommitted_changes"] else ""
     source = SOURCES.get(data_name(results), "the data set " + plain(data_name(results)) + ", {first} to {end}.")
     ends = [SPLITS[split].end for split in splits if split in SPLITS]
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items() if version)
@@ -131,6 +136,10 @@ def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
     for split in splits:
         lines += [f"## {plain(split)}", "", f"{span(results, split)}. {bound(results, split)}", ""]
         lines += [*markdown(score_table(results, split)), ""]
+    for other in others.values():
+        lines += [f"## {_told(other)}", "", *(f"- {plain(sentence)}" for sentence in headline(other)), ""]
+        for split in splits_of(other):
+            lines += [f"### {plain(split)}", "", *markdown(score_table(other, split)), ""]
     lines += [
         "In brackets: 95 % intervals from drawing whole weeks with replacement; they tell how much hangs on the weeks "
         "that came, not what another year would bring. Share of foresight = (value - idle) / (bound - idle). Leads are "
@@ -141,8 +150,10 @@ def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
         *(line for picture in pictures[1:] for line in (picture, "")),
         "## What was run",
         "",
-        f"- Command: `{' '.join(shareable(results.command))}`",
-        f"- Commit: {commit}{changed}",
+        *(
+            f"- Command: `{' '.join(shareable(run.command))}`, commit {_commit(run)}"
+            for run in (results, *others.values())
+        ),
         f"- Data: {source.format(first=SPLITS['train'].start, end=max(ends, default='its end'))} "
         f"SHA-256 of the table: `{origin['data_sha256']}`",
         *([f"- Battery: {'; '.join(device(results))}"] if device(results) else []),
@@ -151,21 +162,42 @@ def _lines(results: Results, name: str, pictures: list[str]) -> list[str]:
         "## Make it again",
         "",
         "```sh",
-        *_commands(results, name),
+        *(line for run in (results, *others.values()) for line in _commands(run)),
+        " ".join(["python -m benchmarks.page", *(f"reports/{each}" for each in (name, *others))]),
         "```",
         "",
     ]
     return lines
 
 
-def _commands(results: Results, name: str) -> list[str]:
-    """Training of every learnt seed, the evaluation, this page."""
+def _told(results: Results) -> str:
+    """Title: the forecasts that policies were shown."""
+    config = results.provenance["config"]
+    kind, months = config["forecaster"]["_target_"].split(".")[1], config["refit_months"]
+    return plain(f"The same with the forecaster {kind}" + (f", refitted every {months} months" if months else ""))
+
+
+def _commit(results: Results) -> str:
+    origin = results.provenance
+    commit = f"`{origin['commit']}`" if origin["commit"] else "unknown"
+    return commit + (" with changes that were not committed" if origin["uncommitted_changes"] else "")
+
+
+def _commands(results: Results) -> list[str]:
+    """Training of every learnt seed, the evaluation."""
     fixed = results.provenance["config"]["env"].get("policies", {})
     learnt = results.rows[~results.rows["policy"].isin(list(fixed))]
     evaluation = shareable(results.command)
-    shared = [word for word in evaluation[2:] if word.split("=")[0].split(".")[0] in SHARED]
-    trainings = [" ".join(["python train.py", *shared, f"seed={seed}"]) for seed in sorted(set(learnt["seed"]))]
-    return [*trainings, " ".join(evaluation), f"python -m benchmarks.page reports/{name}"]
+    shared = [word for word in evaluation[2:] if _shared(word)]
+    runs = sorted(set(zip(learnt["policy"], learnt["seed"], strict=True)))
+    trainings = [" ".join([f"python train.py agent={plain(name)}", *shared, f"seed={seed}"]) for name, seed in runs]
+    return [*trainings, " ".join(evaluation)]
+
+
+def _shared(word: str) -> bool:
+    """Whether an override of the evaluation is needed for its trainings too."""
+    group, *inner = word.strip("'").lstrip("+~").split("=")[0].split(".")
+    return group in SHARED and not (group == "env" and inner[:1] and inner[0] in PLAYS)
 
 
 def markdown(table: Table) -> list[str]:
@@ -188,9 +220,10 @@ def plain(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("folder", type=Path, help="a folder of results, such as reports/battery-gb")
-    folder = parser.parse_args(arguments).folder
-    print(write_page(folder, Path("reports")))
-    write_readme(folder, README)
+    parser.add_argument("others", type=Path, nargs="*", help="the same environment with other forecasts")
+    parsed = parser.parse_args(arguments)
+    print(write_page(parsed.folder, Path("reports"), parsed.others))
+    write_readme(parsed.folder, README)
 
 
 if __name__ == "__main__":

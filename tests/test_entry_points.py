@@ -96,7 +96,7 @@ def test_tensorboard_shows_all_policies_under_the_same_tags(work, evaluated):
 def test_an_environment_without_oracle_is_evaluated_too(work):
     done = python("evaluate.py", "env=market", *DATA, f"runs={work}/none", f"reports={work}/reports", "name=market")
     assert done.returncode == 0, done.stderr
-    assert "no policy trained on this data" in done.stdout
+    assert "no policy trained on these data" in done.stdout
     assert read_manifest(work / "reports/winners/market")["scores"]["test"]["capture"] is None
     assert (work / "reports/market/report.html").stat().st_size > 10_000
 

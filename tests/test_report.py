@@ -76,7 +76,7 @@ def runs():
     return played
 
 
-def write(folder, runs, provenance=None):
+def write(folder, runs, provenance=None, command=COMMAND):
     rows = [row for split, played in runs.items() for row in score(played, ENV, split, "mpc")]
     for split, played in runs.items():
         for run in played:
@@ -85,7 +85,7 @@ def write(folder, runs, provenance=None):
     robustness = [row | {"split": "price_x3"} for row in rows if row["split"] == "test"]
     skipped = {"heat_wave": "the battery feels no heat"}
     best = winner(rows)["policy"]
-    write_results(folder, rows, best, COMMAND, provenance or origin(), policies, robustness, FORECASTS, skipped)
+    write_results(folder, rows, best, command, provenance or origin(), policies, robustness, FORECASTS, skipped)
     return folder
 
 
@@ -325,6 +325,22 @@ def test_the_benchmark_page_says_what_the_rows_say_and_nothing_of_the_machine(fo
     again = page.read_bytes(), [file.read_bytes() for file in pictures]
     write_page(folder, tmp_path)
     assert again == (page.read_bytes(), [file.read_bytes() for file in pictures])
+
+
+def test_other_forecasts_stand_below_with_commands_that_train_on_them(folder, runs, tmp_path):
+    fixed = {name: {} for name in ("idle", "random", "mpc", "oracle")}
+    boosted = {"_target_": "forecasting.boosted.BoostedForecaster.fit"}
+    told = "forecaster=boosted +forecaster.quantile_rounds=1 refit_months=6"
+    command = f"python evaluate.py {told} '~env.policies.ema' env.reference=mpc env.levels=5 name=battery-gb-boosted"
+    provenance = origin(forecaster=boosted, refit_months=6, env={"policies": fixed})
+    other = write(tmp_path / "battery-gb-boosted", runs, provenance, command)
+    alone = write_page(folder, tmp_path).read_text(encoding="utf-8")
+    both = write_page(folder, tmp_path, [other]).read_text(encoding="utf-8")
+    assert set(alone.splitlines()) <= {*both.splitlines(), f"python -m benchmarks.page reports/{folder.name}"}
+    assert "## The same with the forecaster boosted, refitted every 6 months" in both
+    assert both.count("| **") == 2 * alone.count("| **")
+    assert f"python train.py agent=rule {told} env.levels=5 seed=0\n{command}\n" in both
+    assert f"python -m benchmarks.page reports/{folder.name} reports/battery-gb-boosted" in both
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from evaluation import forecast_figures
 from evaluation.backtest import IDLE, ORACLE
 from evaluation.drawing import NARROW_IN, WIDE_IN, svg
 from evaluation.forecast_results import overall, read_results
+from evaluation.sharing import shared_config, without_folders
 from evaluation.summary import NOTHING
+from evaluation.template import rendered
 
 PAGE: Final = "report.html"
 TEMPLATE: Final = "forecast.html.jinja"
@@ -81,21 +81,16 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     results = read_results(folder)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names = list(dict.fromkeys(name for found in results["targets"] for name in found["seconds"]))
-    page = environment.get_template(TEMPLATE).render(
+    page = rendered(
+        TEMPLATE,
         results=results,
         data=results["provenance"]["config"]["data"]["name"],
         sections=[_section(found) for found in results["targets"]],
         capture=_capture(results),
         forecasters=[(name, FORECASTERS[name]) for name in names if name in FORECASTERS],
-        config=json.dumps(results["provenance"]["config"], indent=2),
+        command=without_folders(results["command"]),
+        config=json.dumps(shared_config(results["provenance"]["config"]), indent=2),
     )
     file = folder / PAGE
     file.write_text(page, encoding="utf-8")

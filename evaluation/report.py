@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from evaluation import diagnostics, figures
 from evaluation.backtest import ORACLE
 from evaluation.drawing import NARROW_IN, WIDE_IN, svg
@@ -29,6 +27,7 @@ from evaluation.summary import (
     words,
 )
 from evaluation.tables import belief_table, forecast_table, robustness_table, statistics_table, violation_table
+from evaluation.template import rendered
 
 PAGE: Final = "report.html"
 TEMPLATE: Final = "report.html.jinja"
@@ -86,15 +85,8 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     results = read_results(folder)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # names come from files
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["unbroken"] = _unbroken
-    page = environment.get_template(TEMPLATE).render(
+    page = rendered(
+        TEMPLATE,
         results=results,
         env=results.rows["env"].iloc[0],
         data=data_name(results),
@@ -114,11 +106,6 @@ def write_report(folder: str | Path) -> Path:
     file = folder / PAGE
     file.write_text(page, encoding="utf-8")
     return file
-
-
-def _unbroken(text: str) -> str:
-    """Keep a number and its unit on one line."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" GBP", "\N{NO-BREAK SPACE}GBP")
 
 
 def _blocks(results: Results) -> list[Block]:

@@ -93,7 +93,7 @@ def test_the_page_stands_alone_and_tells_the_result(folder, found):
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)", page)
     for word in ("carbon intensity", "persistence lost least on validation", "Reliability", "Diebold-Mariano", "calm"):
         assert word in page
-    assert "python forecast.py" in page
+    assert "python forecast.py data.path=&lt;folder&gt;/b" in page
     assert "prefers-color-scheme: dark" in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

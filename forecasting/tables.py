@@ -7,6 +7,7 @@ published by the first of its months. Each finished block stays on disk, so an i
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,13 +15,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from data import splits
 from data.load import table_hash
 from data.publication import hide_unpublished
 from forecasting.forecast import LEADS, QUANTILES, Forecast, Forecaster
 from forecasting.saved import load, save
+
+logger = logging.getLogger(__name__)
 
 FORMAT: Final = 2  # part of the key: raise it when a fitted forecaster would forecast or be written differently
 FOLD_MONTHS: Final = 6  # of a block of the training split
@@ -105,10 +107,14 @@ def walk_forward(
         for minute in minutes
     }
     forecaster: Forecaster | None = None
-    for block in tqdm(walk, desc="fitting and forecasting", unit="block", disable=None):
+    for number, block in enumerate(walk, 1):
         done = home / f"{block.first}.done"
         if done.exists():
             continue
+        first, last = table.index[block.first], table.index[block.stop - 1]
+        logger.info(
+            "fitting what forecasts %s to %s (%d of %d)", f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}", number, len(walk)
+        )
         forecaster = fit(fitting_table(table, block))
         rows = slice(block.first, block.stop)
         for minute in minutes:

@@ -86,7 +86,9 @@ class World:
     def forecaster(self) -> Forecaster:
         """What policies are told; fitting one may take minutes, so it waits until it is asked for."""
         forecaster = self._fitted
-        if self._changes.get("refit"):
+        if self._changes.get("refit") and self.cfg.refit_months:
+            forecaster = self._history.forecaster  # refitted already; a learner goes on seeing errors out of fold
+        elif self._changes.get("refit"):
             rows = splits.rows(pd.DatetimeIndex(self.table.index), self._train)
             forecaster = fit_forecaster(self.cfg, "forecaster", self.table.iloc[rows])
         return instantiate(self._changes["forecaster"])(forecaster) if "forecaster" in self._changes else forecaster

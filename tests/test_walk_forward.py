@@ -97,6 +97,16 @@ def test_what_a_month_is_fitted_on_ends_a_day_before_it(cfg, base):
     assert world.env().system.scenario.history.train == Split("2023-05-01", "2023-07-31")
 
 
+def test_a_month_is_shown_the_forecasts_of_the_table_where_they_are_refitted_already(cfg, tmp_path):
+    cfg = OmegaConf.merge(cfg, {"refit_months": 1, "forecasts": str(tmp_path)})
+    history, newest = history_and_forecaster(cfg)
+    world = World(MONTH, cfg, history, newest)
+    training = world.training_system().scenario
+    assert world.forecaster == history.forecaster != newest
+    assert np.array_equal(training.history.price_information, history.price_information, equal_nan=True)
+    assert training.split == world.env().system.scenario.history.train == Split("2023-05-01", "2023-07-31")
+
+
 def test_a_policy_goes_on_learning_the_same_way_twice_and_is_not_trained_twice(cfg, base, learnt, tmp_path):
     months = month_cases(Split("2023-07-10", "2023-08-08"), base[0].timestamps[-1])
     networks, seen = [], []

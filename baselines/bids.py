@@ -16,8 +16,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from baselines.dp import ChargeGrid
-from baselines.mpc import PERCENTILE, PRICE
-from baselines.program import SOLVERS
+from baselines.price_frame import PERCENTILE, PRICE, by_our_names, percentiles_of
+from baselines.program import SOLVERS, Program
 from data.schema import PERIOD_H
 from models import battery as battery_model
 from models.battery import Battery
@@ -42,22 +42,24 @@ def build_bid_vector(
 
     Args:
         current_price: Price of the half-hour that is running, GBP/MWh; nothing more is bid for it.
-        forecast: One row for each half-hour after it, in order, with the column `price_gbp_per_mwh`.
+        forecast: One row for each half-hour after it, in order, with the column `price_gbp_per_mwh`, or as
+            `forecasting.prices.Forecaster.predict_next` gives it.
         uncertainty: As many rows, with columns `price_gbp_per_mwh_p05`, `_p50`, ..., the percentiles of the forecast;
-            without a column the forecast is taken as certain.
+            or as `predict_next` or `predict_volatility` gives it. Without a column the forecast is taken as certain.
         soc: Charge now over capacity, 0 to 1.
         lambda_deg: Wear, GBP for each kWh exchanged with the grid.
 
     Returns:
         A row for each step: `period` (label of the forecast's row), `side` ("buy" or "sell"), `price_gbp_per_mwh`
         (the highest at which it buys, the lowest at which it sells), `quantity_kw` (of this step alone), and the
-        columns of `uncertainty`. Within a period bids fall, offers rise, and no offer is below a bid, so what would be
+        percentiles. Within a period bids fall, offers rise, and no offer is below a bid, so what would be
         bought less what would be sold never rises with the price.
 
     Raises:
         ValueError: A column is missing or unknown, rows differ in number, or a number is not finite or out of range.
     """
-    mean, percentiles, weight = _forecast(forecast, uncertainty)
+    forecast = by_our_names(forecast)
+    mean, columns, percentiles, weight = _forecast(forecast, by_our_names(uncertainty))
     if not np.isfinite(current_price) or not 0.0 <= soc <= 1.0:
         raise ValueError(f"current_price {current_price} must be finite and soc {soc} within 0 to 1")
     battery = battery_model.checked(Battery(wear_gbp_per_kwh=lambda_deg))
@@ -67,7 +69,6 @@ def build_bid_vector(
     price = np.vstack([np.full(weight.size, current_price), mean[:, None] + spread])
     end_value = float(path.mean()) * battery.discharge_efficiency
     worth = grid.worth_gbp(price, np.tile(weight, (weight.size, 1)), end_value)[:, 0]  # the same in every state
-    columns = _in_order(uncertainty)
     energy_kwh, rows = soc * battery.capacity_kwh, []
     for k, expected in enumerate(path):
         if k > 0:
@@ -119,13 +120,9 @@ def portfolio_optimization(bids: pd.DataFrame, constraints: dict[str, float]) ->
     if np.isfinite(power_kw):
         groups = [cp.sum(held[rows]) for rows in bids.reset_index().groupby(["period", "side"]).groups.values()]
         limits += [group <= power_kw for group in groups]
-    problem = cp.Problem(cp.Maximize(weight @ gain.T @ held), limits)
-    for solver in reversed(SOLVERS):  # the robust one first: this is solved now and then, not every half-hour
-        problem.solve(solver=solver)
-        if held.value is not None:
-            break
-    else:
-        raise RuntimeError(f"no solver of {SOLVERS} found the best portfolio: {problem.status}")
+    # The robust solver first: this is solved now and then, not every half-hour.
+    if not Program(-(weight @ gain.T @ held), limits, SOLVERS[::-1]).solve():
+        raise RuntimeError(f"none of {SOLVERS[::-1]} found the best portfolio; the log says why")
     kept = np.clip(held.value, 0.0, quantity)
     return bids.assign(held_kw=kept, expected_gain_gbp=gain @ weight * kept)
 
@@ -175,18 +172,19 @@ def dynamic_pricing_strategy(market_conditions: dict[str, float]) -> dict[str, f
     }
 
 
-def _forecast(forecast: pd.DataFrame, uncertainty: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
-    """Mean (n,), percentiles (n, states) and their probabilities (states,); one state if nothing is uncertain."""
+def _forecast(forecast: pd.DataFrame, uncertainty: pd.DataFrame) -> tuple[Floats, list[str], Floats, Floats]:
+    """Mean (n,), names of percentiles, they (n, states) and their probabilities (states,); one if nothing scatters."""
     if PRICE not in forecast.columns or forecast.empty:
         raise ValueError(f"the forecast of {len(forecast)} rows has {list(forecast.columns)}; {PRICE!r} is needed")
     mean = forecast[PRICE].to_numpy(np.float64)
+    uncertainty = percentiles_of(uncertainty, forecast)
     columns = _in_order(uncertainty)
     if columns and len(uncertainty) != len(forecast):
         raise ValueError(f"{len(uncertainty)} rows of uncertainty for {len(forecast)} of forecast; give as many")
     percentiles = uncertainty[columns].to_numpy(np.float64) if columns else mean[:, None]
     if not (np.isfinite(mean).all() and np.isfinite(percentiles).all()):
         raise ValueError("forecast and uncertainty must be finite numbers")
-    return mean, percentiles, _probabilities(columns)
+    return mean, columns, percentiles, _probabilities(columns)
 
 
 def _in_order(frame: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from baselines.battery_block import BatteryBlock
+from baselines.price_frame import PERCENTILE, PRICE, by_our_names
 from baselines.program import SOLVERS, Program
 from baselines.scenario_planner import ScenarioPlanner
 from baselines.stand_in import StandIn
@@ -24,8 +25,6 @@ from models.settlement import Adders, checked_adders
 
 Floats = NDArray[np.float64]
 
-PRICE: Final = "price_gbp_per_mwh"
-PERCENTILE: Final = f"{PRICE}_p"
 REQUIRED_STATE: Final = "charge_fraction"
 OPTIONAL_STATE: Final = "end_value_gbp_per_mwh"
 
@@ -193,6 +192,7 @@ class MPCController:
             forecast: One row per half-hour from now; of 48 or more the first 48 count. `price_gbp_per_mwh` is the
                 expected price. Columns `price_gbp_per_mwh_p05`, `_p50`, ... are percentiles: with them, each is a price
                 path, as likely as the percentiles next to it leave it, and the plan is the best against all of them.
+                `mean_gbp_per_mwh` and `q05_gbp_per_mwh`, ... of `forecasting.prices.Forecaster` are read too.
             current_state: `charge_fraction`, stored energy over capacity, 0 to 1; a reading outside the battery's band
                 is taken as its edge. Optionally `end_value_gbp_per_mwh`, the worth of a stored MWh after the 24 hours;
                 without it the mean price of each path, less the loss of discharging.
@@ -207,7 +207,7 @@ class MPCController:
         Raises:
             ValueError: A column or key is missing or unknown, too few rows, or a number that is not finite.
         """
-        prices, weight = _paths(forecast)
+        prices, weight = _paths(by_our_names(forecast))
         charge_fraction = _state(current_state)
         b = self.battery
         left = current_state.get(OPTIONAL_STATE)

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, Final
 
 import cvxpy as cp
@@ -24,6 +25,7 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "CLARABEL": {"max_iter": 100},
 }  # fmt: skip
 SOLVED: Final = (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
+FROM_OUTSIDE: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Program:
@@ -63,13 +65,15 @@ class Program:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # an inaccurate solution is judged by its status
                     problem.solve(solver=solver, **OPTIONS.get(solver, {}))
-            except cp.SolverError as error:
-                logger.warning("%s failed: %s", solver, error)
+            except FROM_OUTSIDE:
+                raise
+            except BaseException as error:  # a solver may fail in any way; one in Rust panics past Exception
+                logger.warning("%s failed: %s", solver, str(error) or type(error).__name__)
                 continue
-            if problem.status in SOLVED:
+            if problem.status in SOLVED and isfinite(problem.value):
                 self.cost_gbp = float(problem.value)
                 return True
-            logger.warning("%s ended %s", solver, problem.status)
+            logger.warning("%s ended %s with %s GBP", solver, problem.status, problem.value)
         return False
 
 

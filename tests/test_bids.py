@@ -11,7 +11,11 @@ from scipy.stats import norm
 
 from baselines.bids import build_bid_vector, dynamic_pricing_strategy, portfolio_optimization
 from baselines.dp import CERTAIN, ChargeGrid
+from baselines.mpc import MPCController
 from baselines.risk_models import conditional_value_at_risk
+from data.publication import hide_unpublished
+from forecasting.deviation import DeviationForecaster
+from forecasting.prices import Forecaster
 from models.battery import Battery
 from models.settlement import Adders
 
@@ -163,6 +167,23 @@ def test_in_a_certain_market_its_price_is_asked_if_that_covers_the_cost():
     assert dynamic_pricing_strategy({**ask, "cost_gbp_per_mwh": 95.0})["acceptance_probability"] == 0.0
 
 
+def test_what_a_forecaster_says_is_planned_on_as_it_comes(table):
+    forecaster = Forecaster(DeviationForecaster.fit(table))
+    known = hide_unpublished(table, 1200, 15).iloc[:1260]
+    said, volatility = forecaster.predict_next(known), forecaster.predict_volatility(known)
+    ours = said.rename(columns=lambda c: PRICE if c.startswith("mean") else f"{PRICE}_p{c[1:3]}")
+    bids = build_bid_vector(50.0, said, said, 0.5, LAMBDA_DEG)
+    pd.testing.assert_frame_equal(bids, build_bid_vector(50.0, ours, ours, 0.5, LAMBDA_DEG))
+    state = {"charge_fraction": 0.5}
+    assert MPCController().optimize_horizon(said, state) == MPCController().optimize_horizon(ours, state)
+    rough = build_bid_vector(50.0, said, volatility, 0.5, LAMBDA_DEG)
+    spread = rough.drop_duplicates("period").set_index("period")
+    np.testing.assert_allclose(
+        (spread[f"{PRICE}_p95"] - spread[f"{PRICE}_p05"]) / (2.0 * norm.ppf(0.95)),
+        volatility["volatility_gbp_per_mwh"].loc[spread.index],
+    )
+
+
 def test_bad_input_is_refused_with_its_reason():
     good, none = frame([50.0, 60.0]), pd.DataFrame()
     bids = percentiles(np.full(1, 50.0), 1.0).assign(period=0, side="sell", quantity_kw=1.0, **{PRICE: 80.0})
@@ -174,6 +195,7 @@ def test_bad_input_is_refused_with_its_reason():
         (lambda: build_bid_vector(50.0, good, percentiles(np.ones(3), 1.0), 0.5, 0.0), "give as many"),
         (lambda: build_bid_vector(50.0, good, pd.DataFrame({f"{PRICE}_px": [1.0, 2.0]}), 0.5, 0.0), "percentile"),
         (lambda: build_bid_vector(50.0, good, none, 0.5, -1.0), "wear"),
+        (lambda: build_bid_vector(50.0, good, good.rename(columns={PRICE: "sd"}), 0.5, 0.0), "no column at all"),
         (lambda: portfolio_optimization(bids, {}), "max_cvar_gbp is needed"),
         (lambda: portfolio_optimization(bids, {"max_cvar_gbp": -1.0}), "0 or above"),
         (lambda: portfolio_optimization(bids.assign(side="long"), {"max_cvar_gbp": 1.0}), "sides"),

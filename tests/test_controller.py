@@ -1,8 +1,10 @@
 """The battery controller behind the contract's names."""
 
+import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
+from cvxpy.reductions.solvers.qp_solvers.piqp_qpif import PIQP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +124,30 @@ def test_without_a_solver_the_battery_rests_and_the_answer_says_so(caplog):
     assert set(answer["power_kw"]) == {0.0}
     assert controller.failed_plans == 1
     assert "MOSEK" in caplog.text
+
+
+class _Panic(BaseException):
+    """As a solver written in Rust ends."""
+
+
+@pytest.mark.parametrize(
+    "failure", [ValueError("x"), ArithmeticError(), MemoryError(), np.linalg.LinAlgError(), _Panic()]
+)
+def test_however_a_solver_fails_the_next_one_plans(failure, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise failure
+
+    expected = MPCController().optimize_horizon(_frame(), STATE)
+    monkeypatch.setattr(PIQP, "solve_via_data", fail)
+    answer = MPCController().optimize_horizon(_frame(), STATE)
+    assert answer["solved"]
+    assert answer["expected_cost_gbp"] == pytest.approx(expected["expected_cost_gbp"], abs=1e-3)
+    assert "PIQP failed" in caplog.text
+
+
+def test_an_optimum_that_is_no_number_is_none(monkeypatch):
+    monkeypatch.setattr(cp.Problem, "value", property(lambda _: float("nan")))
+    assert not MPCController().optimize_horizon(_frame(), STATE)["solved"]
 
 
 def test_a_failed_solver_is_stood_in_for_by_the_last_plan_as_far_as_the_battery_can_do_it(monkeypatch):

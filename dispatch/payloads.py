@@ -6,7 +6,8 @@ twice. A discharging battery never makes room for load: if it trips, the limit m
 """
 
 from collections.abc import Mapping
-from math import floor, isfinite
+from math import floor, inf, isfinite
+from numbers import Integral, Real
 from typing import Any, Final
 
 from data.schema import PERIOD_H
@@ -27,6 +28,10 @@ LOW_HZ, HIGH_HZ = 49.8, 50.2  # operational limits of the GB system; statutory a
 STATUTORY_HZ: Final = (49.5, 50.5)
 WARM_C, HOT_C = 27.0, 32.0  # recommended and class A1 allowable rack inlet, ASHRAE TC 9.9 (2021)
 WHOLE: Final = 1e-9  # a count this close below a whole number is that number
+TRUTHS: Final = ("fire", "cooling_failed", "link_lost")
+MEASURED: Final = ("inlet_c", "frequency_hz", "import_kw", "power_limit_kw")
+# As written, not as compiled: to load what was compiled takes the first call far more than a tenth of a second.
+LIMITS_KW: Final = getattr(power_limits_kw, "py_func", power_limits_kw)
 
 
 def build_payload(
@@ -53,7 +58,7 @@ def build_payload(
     if unknown:
         raise ValueError(f"the allocation names {sorted(unknown)}; allowed are {[*MACHINES, BATTERY_KW]}")
     counts = {name: _count(name, allocation.get(name, 0)) for name in MACHINES}
-    battery_kw = _number("battery_kw", allocation.get(BATTERY_KW, 0.0), low=-float("inf"))
+    battery_kw = _number("battery_kw", allocation.get(BATTERY_KW, 0.0), low=-inf)
     machine_kw = {name: _machine_kw(name, inventory) for name, count in counts.items() if count}
     if not 0.0 <= _number("soc", soc) <= 1.0:
         raise ValueError(f"soc is {soc}; 0 to 1 is allowed, a share and not a percentage")
@@ -70,29 +75,28 @@ def real_time_adjustment(current_payload: dict[str, Any], market_signal: dict[st
 
     Args:
         current_payload: From `build_payload` or from here.
-        market_signal: Any of `SIGNALS`; others are an error, and a number that is not finite tells nothing.
+        market_signal: Any of `SIGNALS`; others are an error, and None or a number that is not finite tells nothing.
 
     Returns:
         A payload as from `build_payload`.
 
     Raises:
-        ValueError: The signal has an unknown name, or the payload is none of ours.
+        ValueError: The signal has an unknown name or says something else than numbers, or the payload is none of ours.
     """
     unknown = set(market_signal) - set(SIGNALS)
     if unknown:
         raise ValueError(f"the signal names {sorted(unknown)}; allowed are {list(SIGNALS)}")
-    try:
-        asked, machine_kw = current_payload["asked"], current_payload["machine_kw"]
-        soc, limit_kw = current_payload["soc"], current_payload["power_limit_kw"]
-    except KeyError as error:
-        raise ValueError(f"the payload lacks {error}; give one that build_payload made") from None
-    told = {name: float(value) for name, value in market_signal.items() if isfinite(value)}
+    wrong = [name for name, value in market_signal.items() if not isinstance(value, Real | None)]
+    if wrong:
+        raise ValueError(f"the signal says of {wrong} no number; give one, or None for what is not known")
+    asked, machine_kw, soc, limit_kw = _made_from(current_payload)
+    told = {name: number for name, value in market_signal.items() if (number := _measured(value)) is not None}
     price, expected = told.get("price_gbp_per_mwh"), told.get("expected_price_gbp_per_mwh")
     frequency_hz = told.get("frequency_hz", 50.0)
     dear = price is not None and expected is not None and price > 0.0 and price >= DEAR * max(expected, 0.0)
-    share, battery_kw = 1.0, float(asked[BATTERY_KW])
+    share, battery_kw = 1.0, asked[BATTERY_KW]
     if dear or frequency_hz < LOW_HZ:
-        share, battery_kw = 0.0, -float("inf")
+        share, battery_kw = 0.0, -inf
     elif frequency_hz > HIGH_HZ:
         battery_kw = max(battery_kw, 0.0)
     limit_kw = min(limit_kw, max(told.get("power_limit_kw", limit_kw), 0.0))
@@ -105,31 +109,37 @@ def emergency_response(system_state: dict[str, Any]) -> dict[str, Any]:
     Args:
         system_state: Any of `inlet_c`, `frequency_hz`, `import_kw`, `power_limit_kw`, and `fire`, `link_lost`,
             `cooling_failed` as truths. A quantity that is not there is not measured and counts for nothing; one that
-            is there but is no finite number is a sensor gone wrong.
+            is there but is no finite number is a sensor gone wrong, and so is a state that is no mapping.
 
     Returns:
         `severity`: `none`, `reduce` or `stop`. `compute_share`: of the machines that may run. `battery`: `keep`,
         `rest`, or `isolate` from the grid. `cooling`: `keep` or `full`; `off` where it burns. `reasons`: why.
+        `ignored`: names that say nothing here; look whether one is misspelt.
     """
-    stops, reduces = _alarms(system_state)
-    fire = bool(system_state.get("fire"))
+    state = system_state if isinstance(system_state, Mapping) else {}
+    stops, reduces = _alarms(state)
+    if state is not system_state:
+        stops.append("the state of the system is not known")
+    fire, ignored = _true(state.get("fire")), sorted(ascii(name)[1:-1] for name in set(state) - {*TRUTHS, *MEASURED})
     if not stops and not reduces:
-        return {"severity": "none", "compute_share": 1.0, "battery": "keep", "cooling": "keep", "reasons": []}
+        calm = {"severity": "none", "compute_share": 1.0, "battery": "keep", "cooling": "keep"}
+        return {**calm, "reasons": [], "ignored": ignored}
     return {
         "severity": "stop" if stops else "reduce",
         "compute_share": 0.0 if stops else 0.5,
         "battery": "isolate" if fire else "rest",
         "cooling": "off" if fire else "full",
         "reasons": stops + reduces,
+        "ignored": ignored,
     }
 
 
 def _alarms(state: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What stops the site and what only reduces it."""
-    stops = [f"{name.replace('_', ' ')}" for name in ("fire", "cooling_failed") if state.get(name)]
-    reduces = ["link lost"] if state.get("link_lost") else []
+    stops = [name.replace("_", " ") for name in ("fire", "cooling_failed") if _true(state.get(name))]
+    reduces = ["link lost"] if _true(state.get("link_lost")) else []
     measured = {name: _measured(state[name]) for name in ("inlet_c", "frequency_hz") if name in state}
-    stops += [f"{name} is {state[name]!r}, which is no number" for name, value in measured.items() if value is None]
+    stops += [f"{name} is no finite number" for name, value in measured.items() if value is None]
     inlet_c, frequency_hz = measured.get("inlet_c"), measured.get("frequency_hz")
     if inlet_c is not None and inlet_c > WARM_C:
         (stops if inlet_c > HOT_C else reduces).append(f"the rack inlet is at {inlet_c:.1f} C")
@@ -145,6 +155,18 @@ def _alarms(state: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return stops, reduces
 
 
+def _made_from(payload: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float], float, float]:
+    """What a payload was made from: what was asked, kW of each machine, charge and limit; it may have been JSON."""
+    try:
+        asked: dict[str, Any] = {name: _count(name, payload["asked"][name]) for name in MACHINES}
+        asked[BATTERY_KW] = _number(BATTERY_KW, payload["asked"][BATTERY_KW], low=-inf)
+        asked["cooling_kw"] = _number("cooling_kw", payload["asked"]["cooling_kw"])
+        machine_kw = {name: _number(name, payload["machine_kw"][name]) for name in MACHINES if asked[name]}
+        return asked, machine_kw, _number("soc", payload["soc"]), _number("limit", payload["power_limit_kw"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the payload lacks {error}; give one that build_payload made") from None
+
+
 def _payload(
     asked: Mapping[str, Any],
     machine_kw: Mapping[str, float],
@@ -155,7 +177,7 @@ def _payload(
 ) -> dict[str, Any]:
     """As much as fits: cooling first, because machines without it may not run, then machines, then charging."""
     battery = Battery()
-    low_kw, high_kw = power_limits_kw(battery, soc * battery.capacity_kwh, PERIOD_H)
+    low_kw, high_kw = LIMITS_KW(battery, soc * battery.capacity_kwh, PERIOD_H)
     cooling_kw = min(asked["cooling_kw"], limit_kw)
     wanted_kw = share * sum(asked[name] * kw for name, kw in machine_kw.items())
     room_kw = limit_kw - cooling_kw
@@ -184,9 +206,9 @@ def _payload(
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
         raise ValueError(f"{name} is {value!r}; a whole number of machines, 0 or more, is needed")
-    return value
+    return int(value)
 
 
 def _number(name: str, value: Any, low: float = 0.0) -> float:
@@ -198,9 +220,21 @@ def _number(name: str, value: Any, low: float = 0.0) -> float:
 
 def _measured(value: Any) -> float | None:
     """A finite number, None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all that is measured
+        return None
+    return number if isfinite(number) else None
+
+
+def _true(value: Any) -> bool:
+    """Whether an alarm is on; one that cannot tell is."""
+    try:
+        return bool(value)
+    except Exception:  # whatever it is, it is not quiet
+        return True
 
 
 def _machine_kw(name: str, inventory: Mapping[str, Any]) -> float:

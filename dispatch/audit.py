@@ -5,6 +5,7 @@ Merkle tree over all entries (RFC 6962) is signed with Ed25519. Whoever can writ
 rewrite what a checkpoint covers; whoever keeps a checkpoint elsewhere can prove that the log only grew.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -13,12 +14,14 @@ import rfc8785
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from dispatch.decisions import digests
 from dispatch.merkle import consistency_proof, inclusion_proof, leaf_hash, root_hash
 from dispatch.proof import Checkpoint, Entry, Growth, Proof, entry_hash, statement, unsigned
 from dispatch.store import TABLES, Store
 
 NOTHING_BEFORE: Final = "0" * 64
 PAGE: Final = 1000
+VIEW: Final = re.compile('"market_sha256":"([0-9a-f]{64})"')  # as canonical JSON writes it
 
 audit_table: Final = sa.Table(
     "audit",
@@ -177,7 +180,7 @@ class Audit:
         return Growth(older, newer, [node.hex() for node in path])
 
     def faults(self, trusted: Ed25519PublicKey | None = None, kept: Sequence[Checkpoint] = ()) -> list[Fault]:
-        """Everything wrong with the log, empty if nothing is.
+        """Everything wrong with the log and with the market views that it names, empty if nothing is.
 
         Args:
             trusted: The key that checkpoints must be signed with; without it their signatures count with the key they
@@ -186,16 +189,24 @@ class Audit:
         """
         faults: list[Fault] = []
         leaves: list[bytes] = []
+        views: dict[str, int] = {}  # the first entry that names each
         previous, expected = NOTHING_BEFORE, 0
         try:
             for entry in self.entries():
                 faults += _faults_of(entry, expected, previous)
                 leaves.append(leaf_hash(entry.entry_hash.encode()))
+                if named := VIEW.search(entry.body):
+                    views.setdefault(named[1], entry.sequence)
                 previous, expected = entry.entry_hash, entry.sequence + 1
             for signed in [*self.checkpoints(), *kept]:
                 problem = _problem(signed, leaves, trusted)
                 if problem:
                     faults.append(Fault(signed.size - 1, f"checkpoint over {signed.size} entries: {problem}"))
+            kept_views = dict(digests(self._store)) if views else {}
+            for named_sha256, sequence in views.items():
+                if kept_views.get(named_sha256) != named_sha256:
+                    said = "was altered" if named_sha256 in kept_views else "is missing"
+                    faults.append(Fault(sequence, f"the market view {named_sha256[:16]} that it was made on {said}"))
         except (TypeError, AttributeError, ValueError, sa.exc.DatabaseError) as error:  # bytes where text should be
             faults.append(Fault(expected, f"what comes here cannot be read: {error}"))
         return faults

@@ -1,5 +1,6 @@
 """What was decided for each step, and what it earned once its price is known."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -71,6 +72,13 @@ def view(store: Store, sha256: str) -> str | None:
     """The market view of that digest."""
     with store.reading() as connection:
         return connection.execute(sa.select(view_table.c.body).where(view_table.c.sha256 == sha256)).scalar()
+
+
+def digests(store: Store) -> Iterator[tuple[str, str]]:
+    """The digest under which each market view is kept, and that of what stands there."""
+    with store.reading() as connection:
+        for sha256, body in connection.execution_options(yield_per=100).execute(sa.select(view_table)):
+            yield sha256, hashlib.sha256(body.encode()).hexdigest()
 
 
 def newest(store: Store) -> Decided | None:

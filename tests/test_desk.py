@@ -86,6 +86,22 @@ def test_every_decision_is_in_the_audit_log_with_what_it_was_made_on(store, open
     assert Audit(store).faults() == []
 
 
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        (sa.update(decisions.view_table).values(body="{}"), "was altered"),
+        (sa.delete(decisions.view_table), "is missing"),
+    ],
+)
+def test_a_market_view_that_was_altered_or_removed_is_found(deed, said, store, opened):
+    opened(store).post("/v1/dispatch", json=example())
+    with store.writing() as connection:
+        connection.execute(deed)
+    (fault,) = Audit(store).faults()
+    assert fault.sequence == 0
+    assert said in fault.problem
+
+
 def test_the_plan_is_the_last_decision_with_its_age_also_after_a_restart(store, opened):
     clock = Clock(NOON)
     client = opened(store, clock)

@@ -26,17 +26,19 @@ def main(cfg: DictConfig) -> None:
     from sqlalchemy.exc import DatabaseError
 
     from dispatch.store import Store
-    from server.address import check_loopback
+    from server.address import check_loopback, check_port
     from server.dispatcher import Dispatcher
     from server.logs import write_logs
-    from server.service import create_service
-    from server.settings import Settings
+    from server.service import create_service, positive
+    from server.settings import PREFIX, Settings
 
     write_logs(as_json=not sys.stderr.isatty())
     try:
         settings = Settings.from_environment()
         if not settings.tokens:
             check_loopback(cfg.host)
+        check_port(cfg.port)
+        positive("stop_within_s", cfg.stop_within_s)
         store = Store(settings.database_url.get_secret_value())
         dispatcher = Dispatcher.guarded(cfg.bundle, policy=policy)
         operation = instantiate(cfg.operation)
@@ -48,7 +50,8 @@ def main(cfg: DictConfig) -> None:
         app = create_service(dispatcher, store, settings, operation, market)
     except (OSError, ValueError, DatabaseError) as error:
         policy.close()
-        logger.error("%s", error)
+        why = f"{PREFIX}DATABASE_URL: {error.orig}" if isinstance(error, DatabaseError) else str(error)
+        logger.error("%s", " ".join(why.split()))
         sys.exit(2)
     name = dispatcher.policy_name
     logger.info("%s (%s, bundle %s) from %s", name.name, name.kind, name.bundle_sha256[:12], cfg.bundle)

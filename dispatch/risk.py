@@ -88,10 +88,8 @@ class Risk:
         self.limits, self._battery, self._adders = checked(limits), battery, adders
         self._lock = threading.Lock()
         audit = Audit(store)
-        last = {kind: audit.newest([kind]) for kind in (KILL, PAUSE, BREAKER)}
-        said: dict[str, dict[str, Any]] = {kind: json.loads(e[0].body) if e else {} for kind, e in last.items()}
-        self._killed, self._paused = (str(said[kind].get("reason", "")) for kind in (KILL, PAUSE))
-        self._tripped: str | None = said[BREAKER].get("session")
+        self._killed, self._paused = switched_on(audit, KILL), switched_on(audit, PAUSE)
+        self._tripped: str | None = _last_said(audit, BREAKER).get("session")
         newest = decisions.newest(store)
         self._steps: dict[datetime, Step] = {}
         if newest is not None:
@@ -261,6 +259,11 @@ def session_of(instant: datetime) -> date:
     return day
 
 
+def switched_on(audit: Audit, kind: str) -> str:
+    """Why a switch is on (`KILL` or `PAUSE`) as far as the log says; empty if it is off."""
+    return str(_last_said(audit, kind).get("reason", ""))
+
+
 def write(connection: Any, audit: Audit, event: Event) -> None:
     """Append an event to the audit log."""
     audit.append(connection, event.kind, event.body, event.at)
@@ -272,6 +275,11 @@ def events(audit: Audit, count: int) -> list[dict[str, Any]]:
         {"sequence": e.sequence, "at": e.at, "kind": e.kind.removeprefix(PREFIX), "body": json.loads(e.body)}
         for e in audit.newest((KILL, PAUSE, BREAKER, HRV), count)
     ]
+
+
+def _last_said(audit: Audit, kind: str) -> dict[str, Any]:
+    newest = audit.newest([kind])
+    return dict(json.loads(newest[0].body)) if newest else {}
 
 
 def _deepest(gains: Floats) -> float:

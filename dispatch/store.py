@@ -102,13 +102,29 @@ class Store:
         if kind == "sqlite" and not read_only:
             _prepare_sqlite(self.engine)
         self._writing = self.engine.execution_options(writes=True)
+        self._path: Path | None = None
+        self._file: tuple[int, int] | None = None
         self._turn = threading.Lock()
         if not read_only:
             self._migrate()
+        if kind == "sqlite" and parsed.database:
+            self._path = Path(parsed.database)
+            self._file = _identity(self._path)
+
+    def check_there(self) -> None:
+        """See that the database is still the file that was opened: one deleted or replaced takes writes and keeps none.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: It is not.
+        """
+        if self._file is not None and self._path is not None and _identity(self._path) != self._file:
+            gone = OSError(f"{self._path} is not the file that was opened; put that back, or restart on this one")
+            raise sa.exc.OperationalError(None, None, gone)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that may write; one at a time over all threads and processes, all of it or nothing is kept."""
+        self.check_there()
         # Threads of one process queue here: waiting for another writer, SQLite itself sleeps and tries again.
         with self._turn, self._writing.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -144,6 +160,15 @@ class Store:
         with self.writing() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path, None if none does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open_to_read(url: sa.URL) -> sa.Engine:

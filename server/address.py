@@ -26,6 +26,16 @@ def check_loopback(host: str) -> None:
         )
 
 
+def check_port(port: object) -> None:
+    """Refuse what is no port; some listeners take the rest of a larger number for one.
+
+    Raises:
+        ValueError: It is no whole number from 1 to 65535.
+    """
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        raise ValueError(f"port is {port!r}; a whole number from 1 to 65535 is needed")
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Take a port before anything slow begins, so that a taken one is noticed at once.
 

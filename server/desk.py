@@ -226,6 +226,11 @@ class Desk:
         newest = {"telemetry": reading and reading.measured_at, "decision": decided and decided.decided_at}
         return {name: (self._clock() - at).total_seconds() for name, at in newest.items() if at is not None}
 
+    @property
+    def backlog(self) -> int:
+        """How many records wait for the database."""
+        return self._recorder.backlog
+
     def now(self) -> datetime:
         """By the clock that everything here goes by."""
         return self._clock()

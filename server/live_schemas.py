@@ -88,7 +88,7 @@ class Signal(Wire):
 class Switch(Wire):
     """The operator's pause, or the kill switch."""
 
-    on: bool = Field(description="True stops, false lets go again.")
+    on: bool = Field(description="True stops, false lets go again.", strict=True)
     reason: Reason = Field(description="Who and why; it is audited and shown with every decision that it stops.")
 
 

@@ -1,10 +1,11 @@
 """The dispatcher as an operator runs it: with a store, jobs, health and metrics around it."""
 
 import logging
+import math
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pandas as pd
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from dispatch.execution import Commitment, Execution
 from dispatch.exposure import Limits
 from dispatch.offering import Offering
 from dispatch.orders import Market
+from dispatch.risk import KILL, switched_on
 from dispatch.store import Store
 from server.app import Edge, create_app
 from server.clock import Clock
@@ -76,6 +78,20 @@ class Operation(NamedTuple):
     risk: Limits = Limits()
 
 
+EVERY: Final = (*(name for name in Operation._fields if name.endswith("_s")), "requests_per_second")
+
+
+def positive(name: str, value: object) -> float:
+    """A setting that counts seconds or requests.
+
+    Raises:
+        ValueError: It is no finite number above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}; a finite number above 0 is needed")
+    return float(value)
+
+
 def create_service(
     dispatcher: Dispatcher, store: Store, settings: Settings, operation: Operation, market: Market | None = None
 ) -> FastAPI:
@@ -92,6 +108,8 @@ def create_service(
     Raises:
         ValueError: A setting does not fit.
     """
+    for name in EVERY:
+        positive(f"operation.{name}", getattr(operation, name))
     metrics, clock = Metrics(), Clock()
     audit = Audit(store, settings.signing_key)
     desk = Desk(dispatcher, store, operation.risk)
@@ -101,7 +119,7 @@ def create_service(
     metrics.read("gridpilot_age_seconds", "Since the newest of it.", "of", partial(_ages_s, desk, live))
     parts = Parts(
         {
-            "store": partial(store_part, store),
+            "store": partial(store_part, store, lambda: desk.backlog),
             "policy": partial(_policy_part, dispatcher, metrics),
             "telemetry": partial(telemetry_part, desk),
             "forecaster": partial(forecaster_part, live, desk.now),
@@ -122,13 +140,20 @@ def create_service(
 
 def _jobs(operation: Operation, audit: Audit, settings: Settings, execution: Execution | None) -> list[Job]:
     folder = None if operation.data_folder is None else Path(operation.data_folder)
-    first = None if operation.data_first is None else date.fromisoformat(operation.data_first)
+    first = _first(operation.data_first)
     return [
         follow_data(folder, first, timedelta(seconds=operation.data_every_s), Endpoints.from_environment()),
         commit_step(execution, timedelta(seconds=operation.orders_every_s)),
         send_orders(execution, timedelta(seconds=operation.orders_every_s)),
         sign_audit(audit, timedelta(seconds=operation.checkpoint_every_s), settings.audit_key is not None),
     ]
+
+
+def _first(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(f"operation.data_first is {text!r}; give a settlement date, such as 2024-01-31") from None
 
 
 def _execution(desk: Desk, dispatcher: Dispatcher, store: Store, market: Market, live: LiveMarket | None) -> Execution:
@@ -144,7 +169,10 @@ def _execution(desk: Desk, dispatcher: Dispatcher, store: Store, market: Market,
         start: datetime = dispatcher.step_of(instant).to_pydatetime()
         return start
 
-    return Execution(store, desk.audit, market, start_of, propose, lambda: desk.risk.killed, desk.now)
+    def killed() -> str:
+        return desk.risk.killed or switched_on(desk.audit, KILL)  # another process on this database may have thrown it
+
+    return Execution(store, desk.audit, market, start_of, propose, killed, desk.now)
 
 
 def _ages_s(desk: Desk, live: LiveMarket | None) -> dict[str, float]:

@@ -107,11 +107,14 @@ def send_orders(execution: Execution | None, every: timedelta) -> Job:
     return Job("orders", about, every, work)
 
 
-def store_part(store: Store) -> Part:
-    """Whether the database answers and has room."""
+def store_part(store: Store, backlog: Callable[[], int]) -> Part:
+    """Whether the database answers, takes what is written and has room."""
+    store.check_there()
     with store.reading() as connection:
         connection.execute(sa.select(1))
         kind = connection.dialect.name
+    if backlog():
+        return Part(Status.DEGRADED, f"{backlog()} records wait for {kind}, which does not take them; the log says why")
     path = store.engine.url.database
     if kind != "sqlite" or not path:
         return Part(Status.OK, f"{kind} answers")

@@ -69,6 +69,20 @@ def test_an_offer_is_tried_once_whatever_comes_of_it(market):
     assert len(market.puts()) == 1
 
 
+def test_an_answer_that_confirms_other_machines_is_no_confirmation(market, monkeypatch):
+    monkeypatch.setattr(market, "answer", _confirming_one_less(market.answer))
+    with pytest.raises(AnswerError, match="other machines"):
+        offered("order-1", gpu_compute=2)
+
+
+def _confirming_one_less(answer):
+    def lying(method, path, body, headers):
+        status, said = answer(method, path, body, headers)
+        return status, said | {"gpu_compute": said["gpu_compute"] - 1} if method == "PUT" else said
+
+    return lying
+
+
 def test_more_power_than_the_site_has_is_refused_before_it_is_sent(market):
     offered("all", gpu_compute=30)  # 99.99 kW of 100
     with pytest.raises(TooMuchPower, match=r"needs 103\.323 kW and the site has 100 kW"):

@@ -19,6 +19,7 @@ from dispatch.audit import Audit
 from dispatch.execution import Commitment, Execution, order_id
 from dispatch.offering import Offering
 from dispatch.orders import Orders, State
+from dispatch.risk import KILL, Event, write
 from dispatch.set_points import SetPointMarket
 from dispatch.store import Store
 from server.dispatcher import Dispatcher
@@ -164,6 +165,17 @@ def test_the_service_sends_its_steps_to_the_gateway_and_a_gateway_that_is_down_i
     assert gateway.applied[0] == dict.fromkeys(COUNTS, 0) | {"gpu_compute": 24}
     assert gateway.puts()[0]["Idempotency-Key"].startswith("dispatch-")
     assert Audit(store).faults() == []
+
+
+def test_the_kill_switch_of_another_process_on_the_database_stops_this_one_too(gateway, bundle, store):
+    operation = Operation(orders_every_s=0.05, health_every_s=0.1, sends_orders=True, offering=OFFERING)
+    event = Event(KILL, datetime.now(UTC), {"on": True, "reason": "thrown elsewhere", "note": ""})
+    app = create_service(Dispatcher.from_bundle(bundle), store, Settings(), operation, SetPointMarket(OFFERING, ONCE))
+    with store.writing() as connection:
+        write(connection, Audit(store), event)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        until(lambda: next(j for j in client.get("/v1/system/jobs").json() if j["name"] == "orders")["runs"] > 3)
+    assert gateway.seen == []
 
 
 def test_a_gateway_that_answers_after_the_time_limit_holds_up_no_decision_and_gets_no_offer_twice(

@@ -373,6 +373,11 @@ BAD = {
     "endless array": (("market", "imbalance_price_gbp_per_mwh"), [1.0] * 2000, "at most"),
     "extra key": (("telemetry", "soc"), 0.5, "not permitted"),
     "unit of price": (("market", "day_ahead_price_gbp_per_mwh", 5), 100000.0, "GBP/kWh x 1000"),
+    "unit of all prices": (
+        ("market", "market_index_price_gbp_per_mwh"),
+        [0.01 * i for i in range(95)],
+        "GBP/kWh x 1000",
+    ),
     "unit of volume": (("market", "net_imbalance_volume_mwh", 5), 60000.0, "MWh per half-hour"),
     "short history": (("market", "start"), "2024-01-02T00:00:00Z", "2024-01-01T12:00Z"),
     "long history": (("market", "start"), "2023-12-01T00:00:00Z", "2 to 16 days"),
@@ -455,6 +460,7 @@ def test_no_order_breaks_the_server(client, where, value):
 @settings(deadline=None, max_examples=200)
 @given(prices=st.lists(st.floats(-600.0, 7000.0), min_size=48, max_size=48), charge_fraction=st.floats(0.0, 1.0))
 def test_any_plausible_market_is_decided(client, prices, charge_fraction):
+    prices = prices[:-12] + [60.0] * 12  # nothing but small prices would be another unit
     order = changed(("telemetry", "charge_fraction"), charge_fraction)
     for name, bound in zip(READ, (1e4, 7e3, 7e3, 6e3), strict=True):
         n = len(order["market"][name])

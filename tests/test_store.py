@@ -51,6 +51,21 @@ def test_tables_behind_the_newest_migration_are_brought_up_to_it(store_url):
     store.close()
 
 
+def test_a_file_that_is_gone_takes_no_writes_until_it_is_back(tmp_path):
+    file, away = tmp_path / "state.db", tmp_path / "away.db"
+    store = Store(f"sqlite:///{file}")
+    file.rename(away)
+    for stands_there in (False, True):
+        if stands_there:
+            file.write_bytes(away.read_bytes())
+        with pytest.raises(sa.exc.OperationalError, match="not the file that was opened"), store.writing():
+            pass
+    away.rename(file)
+    with store.writing() as connection:
+        assert Audit(store).append(connection, "start", {}, NOON).sequence == 0
+    store.close()
+
+
 def test_what_fails_half_way_leaves_nothing_behind(store):
     audit = Audit(store)
     with contextlib.suppress(RuntimeError), store.writing() as connection:

@@ -28,6 +28,7 @@ from data.synthetic import generate
 from dispatch.audit import Audit
 from dispatch.orders import Orders
 from dispatch.store import Store
+from server.address import check_port
 from server.clock import JUMP_S, Clock
 from server.dispatcher import Dispatcher
 from server.health import Part, Parts, Status
@@ -244,6 +245,37 @@ def test_the_followed_table_is_forecast_and_planned_without_being_asked(dispatch
         figures = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines())
     assert 0.0 <= float(figures['gridpilot_age_seconds{of="telemetry"}']) < 60.0
     assert 1800.0 <= float(figures['gridpilot_age_seconds{of="market"}']) < 5400.0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("requests_per_second", 0), ("health_every_s", -5.0), ("plan_every_s", "abc"), ("orders_every_s", float("nan")),
+        ("checkpoint_every_s", float("inf")), ("data_first", "yesterday"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_stops_the_start_and_is_named(setting, value, dispatcher, kept):
+    with pytest.raises(ValueError, match=f"operation.{setting} is"):
+        create_service(dispatcher, kept, Settings(), Operation(**{setting: value}))
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999, -1, "abc", 80.5, True, None])
+def test_what_is_no_port_is_refused(port):
+    with pytest.raises(ValueError, match="1 to 65535"):
+        check_port(port)
+
+
+def test_health_tells_of_records_that_wait_for_the_database(dispatcher, kept):
+    with TestClient(create_service(dispatcher, kept, Settings(), Operation(health_every_s=0.1)), **HERE) as client:
+        until(lambda: client.get("/v1/system/health").json()["parts"]["store"]["status"] == "ok")
+        file = Path(kept.engine.url.database)
+        file.rename(file.with_suffix(".away"))
+        assert "not recorded yet" in client.post("/v1/dispatch", json=example()).json()["warnings"][-1]
+        assert client.post("/v1/risk/kill", json={"on": "false", "reason": "text is no truth"}).status_code == 422
+        until(lambda: client.get("/v1/system/health").json()["parts"]["store"]["status"] == "failed")
+        file.with_suffix(".away").rename(file)
+        until(lambda: client.get("/v1/system/health").json()["parts"]["store"]["status"] == "ok")
+    assert len(list(Audit(kept).entries("decision"))) == 1
 
 
 def test_health_names_the_part_that_fails_and_the_dispatcher_goes_on(dispatcher, kept):

@@ -98,11 +98,14 @@ class Gateway:
 
         Raises:
             TooMuchPower: See there; nothing was sent.
-            AnswerError: The gateway refused, or answered something else.
+            AnswerError: The gateway refused, or confirmed other machines.
             httpx.HTTPError: It could not be reached, or did not answer: `in_force` tells whether the offer arrived.
         """
         await self._check_power(client_order_id, offer)
-        return _object(await self._send("PUT", "/machines", offer.model_dump(), client_order_id), "/machines", ())
+        said = _object(await self._send("PUT", "/machines", offer.model_dump(), client_order_id), "/machines", ())
+        if not offer.model_dump().items() <= said.items():
+            raise AnswerError(f"the gateway confirmed other machines than bid {client_order_id!r} offered")
+        return said
 
     async def in_force(self, offer: Offer) -> dict[str, Any] | None:
         """The machines in force, if they are those of the offer."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -42,10 +43,50 @@ def local_midnight_utc(index: pd.DatetimeIndex, days_ahead: int = 0) -> pd.Datet
     return day.tz_localize(LOCAL_TIME_ZONE).tz_convert("UTC")
 
 
+def wall_time(index: pd.DatetimeIndex, rows: slice = slice(None)) -> np.ndarray:
+    """What a local clock on the wall shows at each instant, from 1970 to 2199.
+
+    What pandas' conversion gives, which takes long where one row is asked for, as it is live.
+
+    Args:
+        index: Instants, tz-aware, shape (n,).
+        rows: Which of them, all by default.
+
+    Returns:
+        datetime64[s], shape (rows,).
+    """
+    utc = index.asi8[rows].view(f"datetime64[{index.unit}]").astype("datetime64[s]")
+    changes, ahead = _clock_changes()
+    wall: np.ndarray = utc + ahead[changes.searchsorted(utc, side="right") - 1]
+    return wall
+
+
+@cache
+def _clock_changes() -> tuple[np.ndarray, np.ndarray]:
+    """Instants from which the local clock is ahead of UTC by so much, both of shape (changes,) and in seconds."""
+
+    def ahead(utc: np.ndarray) -> np.ndarray:
+        wall = pd.DatetimeIndex(utc, tz="UTC").tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
+        by: np.ndarray = wall.to_numpy(dtype="datetime64[s]") - utc
+        return by
+
+    days = np.arange("1970", "2200", dtype="datetime64[D]").astype("datetime64[s]")
+    changed = days[:-1][np.diff(ahead(days)) != np.timedelta64(0)]
+    hours = (changed[:, None] + np.arange(25) * np.timedelta64(3600, "s")).ravel()  # clocks change on the hour of UTC
+    later = 1 + np.flatnonzero(np.diff(ahead(hours)) != np.timedelta64(0))
+    starts = np.unique(np.concatenate([days[:1], hours[later]]))
+    return starts, ahead(starts)
+
+
 def local_hour(index: pd.DatetimeIndex) -> np.ndarray:
     """Local hour of day with its fraction, 0 to 23.5, shape (n,)."""
-    wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)  # reading fields off a zoned index converts every time
-    return wall.hour.to_numpy() + wall.minute.to_numpy() / 60.0
+    return hour_of_day(wall_time(index))
+
+
+def hour_of_day(wall: np.ndarray) -> np.ndarray:
+    """Hour of day of what `wall_time` gives, with its fraction, shape (n,)."""
+    minutes = wall.astype("datetime64[m]").astype(np.int64) % (24 * 60)
+    return minutes // 60 + minutes % 60 / 60.0
 
 
 def settlement_period(index: pd.DatetimeIndex) -> np.ndarray:
@@ -58,7 +99,7 @@ def settlement_period(index: pd.DatetimeIndex) -> np.ndarray:
 
 def settlement_date(index: pd.DatetimeIndex) -> np.ndarray:
     """Local calendar date of each half-hour as datetime64[D], shape (n,)."""
-    return index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None).to_numpy().astype("datetime64[D]")
+    return wall_time(index).astype("datetime64[D]")
 
 
 def period_start(dates: Iterable[date], periods: Iterable[int]) -> pd.DatetimeIndex:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.calendar import local_hour, settlement_date
+from data.calendar import hour_of_day, wall_time
 from data.schema import PERIOD_MINUTES, PERIODS_PER_DAY
 
 
@@ -76,16 +76,17 @@ def known_rows(
     if not 0 <= minute < PERIOD_MINUTES:
         raise ValueError(f"a decision {minute} minutes into its period; allowed are 0 to {PERIOD_MINUTES - 1}")
     n = len(index)
-    if isinstance(rule, Lagged):
-        return np.clip(np.arange(n)[rows] + (minute - rule.minutes) // PERIOD_MINUTES + 1, 0, n)
     decided = np.arange(n)[rows]
+    if isinstance(rule, Lagged):
+        return np.minimum(np.maximum(decided + (minute - rule.minutes) // PERIOD_MINUTES + 1, 0), n)
     if not decided.size:
         return decided
     # A rule reaches to the end of tomorrow; the calendar of a whole table takes long where one row is asked for.
     first = int(decided.min())
-    day = settlement_date(index[first : int(decided.max()) + 3 * PERIODS_PER_DAY])
-    published = local_hour(index[rows]) + minute / 60.0 >= rule.local_hour
-    return first + np.searchsorted(day, day[decided - first] + published.astype(np.int64), side="right")
+    wall = wall_time(index, slice(first, int(decided.max()) + 3 * PERIODS_PER_DAY))
+    day, decided = wall.astype("datetime64[D]"), decided - first
+    published = hour_of_day(wall[decided]) + minute / 60.0 >= rule.local_hour
+    return first + day.searchsorted(day[decided] + published.astype(np.int64), side="right")
 
 
 def latest_known(column: str, table: pd.DataFrame, minute: int = 0) -> np.ndarray:
@@ -102,10 +103,20 @@ def at_known_rows(
 ) -> np.ndarray:
     """When each of some periods is decided the newest of `values` that is known if they are published as `column` is.
 
-    NaN where nothing has been published yet.
+    Args:
+        column: Whose publication rule holds.
+        values: One for each row of the table or several, shape (n,) or (n, k).
+        index: The table's timestamps, shape (n,).
+        minute: Minutes between the start of a period and the decision, 0 to 29.
+        rows: Of which periods, all by default.
+
+    Returns:
+        Shape (rows,) or (rows, k); NaN where nothing has been published yet.
     """
     known = known_rows(column, index, minute, rows)
-    return np.where(known > 0, values[np.maximum(known - 1, 0)], np.nan)
+    newest: np.ndarray = values[np.maximum(known - 1, 0)]
+    newest[known == 0] = np.nan
+    return newest
 
 
 def carried_forward(values: np.ndarray) -> np.ndarray:

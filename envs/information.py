@@ -4,9 +4,10 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from data.calendar import LOCAL_TIME_ZONE, local_hour
+from data.calendar import hour_of_day, wall_time
 from data.publication import at_known_rows, carried_forward
 from envs.fields import Field, FloatArray
 from forecasting.forecast import LEADS, Forecaster
@@ -61,36 +62,44 @@ def information(table: pd.DataFrame, forecaster: Forecaster, minute: int = 0, ro
     Returns:
         Shape (rows, len(FIELDS)), float32, C-contiguous, finite.
     """
-    index = pd.DatetimeIndex(table.index)
-    decided = index[rows]
-    wall = decided.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
-    hour = local_hour(decided) * (2.0 * np.pi / 24.0)
-    season = (wall.day_of_year.to_numpy() - 1) * (2.0 * np.pi / 365.25)
+    index = table.index
+    assert isinstance(index, pd.DatetimeIndex)
+    wall = wall_time(index, rows)
+    hour = hour_of_day(wall) * (2.0 * np.pi / 24.0)
+    day = wall.astype("datetime64[D]")
+    season = (day - wall.astype("datetime64[Y]").astype(day.dtype)).astype(np.int64) * (2.0 * np.pi / 365.25)
     imbalance, day_ahead, market_index, volume = (table[name].to_numpy(dtype=np.float64) for name in READ)
     deviation = carried_forward(imbalance - day_ahead)
     spread = carried_forward(market_index - day_ahead)
+    before = np.concatenate([np.full(FORECAST_PERIODS - 1, np.nan), deviation])
+    last_day = sliding_window_view(before, FORECAST_PERIODS)  # (n, FORECAST_PERIODS), the newest last
 
     def known(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return at_known_rows(name, values, index, minute, rows)
 
-    def day_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return pd.Series(values).rolling(FORECAST_PERIODS, min_periods=1).mean().to_numpy(dtype=np.float64)
-
+    known_day = known(IMBALANCE, last_day)
     columns = [
         np.sin(hour),
         np.cos(hour),
-        (wall.day_of_week.to_numpy() >= 5).astype(np.float64),
+        ~np.is_busday(day),
         np.sin(season),
         np.cos(season),
-        (wall.minute.to_numpy() >= 30).astype(np.float64),
+        wall.astype("datetime64[m]").astype(np.int64) % 60 >= 30,
         carried_forward(day_ahead)[rows],  # where this period's price is missing, that of the newest earlier one
         known(IMBALANCE, carried_forward(imbalance)),
-        known(IMBALANCE, deviation),
-        known(IMBALANCE, np.concatenate([[np.nan], deviation[:-1]])),
-        known(IMBALANCE, day_mean(deviation)),
-        known(IMBALANCE, day_mean(np.abs(deviation))),
+        known_day[:, -1],
+        known_day[:, -2],
+        _mean(known_day),
+        _mean(np.abs(known_day)),
         known("net_imbalance_volume_mwh", carried_forward(volume)),
         known("market_index_price_gbp_per_mwh", spread),
     ]
     shown = np.column_stack([*columns, forecaster.predict(table, minute, rows).mean])
     return np.ascontiguousarray(np.nan_to_num(shown, nan=0.0), dtype=np.float32)
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each row, gaps left out, 0 where there is nothing else: (n, k) to (n,)."""
+    there = ~np.isnan(values)
+    mean: NDArray[np.float64] = np.where(there, values, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    return mean

@@ -63,7 +63,8 @@ class DeviationForecaster(NamedTuple):
 
     def predict(self, table: pd.DataFrame, minute: int = 0, rows: slice = slice(None)) -> Forecast:
         """Forecast the imbalance price, GBP/MWh; see `forecasting.forecast.Forecaster`."""
-        index = pd.DatetimeIndex(table.index)
+        index = table.index
+        assert isinstance(index, pd.DatetimeIndex)
         mean = _predict(
             table["day_ahead_price_gbp_per_mwh"].to_numpy(dtype=np.float64),
             table["imbalance_price_gbp_per_mwh"].to_numpy(dtype=np.float64),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import splits
-from data.calendar import local_midnight_utc, settlement_period
+from data.calendar import LOCAL_TIME_ZONE, local_midnight_utc, settlement_period, wall_time
 from data.publication import RULES, hide_unpublished, known_rows, latest_known
 from data.schema import COLUMNS, TELEMETRY
 
@@ -102,6 +102,23 @@ def test_settlement_days_have_46_48_or_50_periods(day, periods):
     local = pd.date_range(day, pd.Timestamp(day) + pd.Timedelta(days=1), freq="D", tz="Europe/London")
     index = half_hours(*(str(t.tz_convert("UTC").tz_localize(None)) for t in local))
     assert settlement_period(index).tolist() == list(range(1, periods + 1))
+
+
+@given(
+    seconds=st.lists(st.integers(0, 7_258_032_000), min_size=1, max_size=50), unit=st.sampled_from(["s", "us", "ns"])
+)
+def test_the_wall_clock_is_that_of_the_time_zone_database(unit, seconds):
+    index = pd.DatetimeIndex(np.array(seconds, dtype="datetime64[s]"), tz="UTC").as_unit(unit)
+    wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
+    np.testing.assert_array_equal(wall_time(index), wall.to_numpy())
+
+
+@pytest.mark.parametrize("changed", ["1971-10-31T02:00", "2024-03-31T01:00", "2024-10-27T01:00", "2099-03-29T01:00"])
+def test_the_wall_clock_changes_at_the_very_second(changed):
+    index = pd.DatetimeIndex([pd.Timestamp(changed, tz="UTC") + pd.Timedelta(seconds=s) for s in (-1, 0, 1)])
+    wall = index.tz_convert(LOCAL_TIME_ZONE).tz_localize(None)
+    assert set(np.diff(wall)) != {np.timedelta64(1, "s")}
+    np.testing.assert_array_equal(wall_time(index), wall.to_numpy())
 
 
 def test_settlement_periods_match_published_starts():

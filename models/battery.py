@@ -3,9 +3,11 @@
 from math import isfinite, sqrt
 from typing import Final, NamedTuple
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from models.compiling import KERNEL
+from models.compiling import KERNEL, RARE
 
 SHORTEST_H: Final = 0.02  # of a charge at full power; a unit that is wrong by 1000 leaves this range
 LONGEST_H: Final = 1000.0
@@ -104,3 +106,15 @@ def step(b: Battery, energy_kwh: float, power_kw: float, dt_h: float) -> tuple[f
     power_kw = min(max(power_kw, low_kw), high_kw) if power_kw == power_kw else 0.0
     stored_kw = power_kw * b.charge_efficiency if power_kw > 0.0 else power_kw / b.discharge_efficiency
     return energy_kwh + stored_kw * dt_h, power_kw
+
+
+@njit(**RARE)
+def follow(
+    b: Battery, energy_kwh: float, power_kw: NDArray[np.float64], hours: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Step after step of some length each: stored energy after each and the grid power exchanged in it, both (n,)."""
+    stored_kwh, done_kw = np.empty(power_kw.size), np.empty(power_kw.size)
+    for k in range(power_kw.size):
+        energy_kwh, done_kw[k] = step(b, energy_kwh, power_kw[k], hours[k])
+        stored_kwh[k] = energy_kwh
+    return stored_kwh, done_kw

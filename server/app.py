@@ -13,8 +13,9 @@ from dispatch.ladder import Rung
 from server.access import Guard
 from server.body_limit import BodyLimit
 from server.bundle import PolicyName
-from server.dispatcher import Decision, Telemetry
+from server.decision import Answer, Decision, Telemetry
 from server.docs_page import add_docs_page
+from server.json_route import JsonRoute
 from server.market_view import MarketView
 from server.metrics import CONTENT_TYPE, Metrics
 from server.minds import Case
@@ -74,7 +75,7 @@ class Decider(Protocol):
     policy_name: PolicyName
     rungs: Sequence[Rung[Case]]
 
-    def decide(self, telemetry: Telemetry | None, market: MarketView | None) -> Decision:
+    def answer(self, telemetry: Telemetry | None, market: MarketView | None) -> Answer:
         """Decide a step; raises ValueError where the order is wrong in itself."""
         ...
 
@@ -146,6 +147,7 @@ def create_app(
         responses=EVERYWHERE,
         dependencies=[Depends(HTTPBearer(auto_error=False, description="A token; none is asked for on loopback."))],
     )
+    app.router.route_class = JsonRoute
     add_handlers(app)
     add_docs_page(app)
     app.add_middleware(BodyLimit, most_bytes=MOST_BODY_BYTES, advice="send at most 16 days of history")
@@ -158,12 +160,11 @@ def create_app(
     def dispatch(order: DispatchOrder) -> Response:
         """Decide the current settlement period: set-point, 24-hour plan and reason."""
         try:
-            decision = dispatcher.decide(*order.to_domain())
+            answer = dispatcher.answer(*order.to_domain())
         except ValueError as error:
             raise HTTPException(422, [Problem(field="market", message=str(error)).model_dump()]) from error
-        counted.decided(decision.rung)
-        text = DispatchPlan.from_domain(decision, dispatcher.policy_name).model_dump_json()
-        return Response(text, media_type="application/json")  # it was checked as it was made: not once more
+        counted.decided(answer.decision.rung)
+        return Response(answer.text, media_type="application/json")  # it was checked as it was made: not once more
 
     @app.get("/health/live", tags=["health"])
     async def live() -> Health:

@@ -1,7 +1,6 @@
 """The dispatcher with a memory: what was measured, decided and allowed, recorded before it is answered."""
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Callable
@@ -10,8 +9,8 @@ from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 from data.calendar import PERIOD
 from dispatch import decisions, readings, risk
@@ -25,15 +24,16 @@ from dispatch.risk import Event, Permit, Risk
 from dispatch.stops import Stops, stops
 from dispatch.store import Store
 from server.bundle import PolicyName
-from server.dispatcher import VISIBLE_KW, Decision, Dispatcher, Telemetry
-from server.market_view import MarketView
+from server.decision import VISIBLE_KW, Answer, Decision, Telemetry
+from server.dispatcher import Dispatcher
+from server.market_view import MarketView, Published
 from server.minds import Case
-from server.schemas import DispatchPlan
 
 logger = logging.getLogger(__name__)
 
 CLOCKS_APART: Final = timedelta(minutes=1)  # a caller's clock and ours
 RECORD_WITHIN_S: Final = 1.0  # longer than this no answer waits for the database
+HALF_HOUR: Final = PERIOD.to_pytimedelta()
 IMBALANCE: Final = "imbalance_price_gbp_per_mwh"
 Opinion = Literal["buy", "sell", "skip"]
 
@@ -116,7 +116,7 @@ class Desk:
         recorded = self.record(lambda connection: readings.write(connection, reading))
         return Taken(new, recorded, notes)
 
-    def decide(self, telemetry: Telemetry | None, market: MarketView | None) -> Decision:
+    def answer(self, telemetry: Telemetry | None, market: MarketView | None) -> Answer:
         """Decide the current step: the one that holds the telemetry's timestamp or, without telemetry, now.
 
         Args:
@@ -129,10 +129,11 @@ class Desk:
         Raises:
             ValueError: The market view is wrong in itself.
         """
-        decision, write = self._decided(telemetry, market)
-        if not self.record(write):
-            decision.warnings.append("not recorded yet: the database does not answer; it will be written when it does")
-        return decision
+        answer, write = self._decided(telemetry, market)
+        if self.record(write):
+            return answer
+        late = "not recorded yet: the database does not answer; it will be written when it does"
+        return self._dispatcher.said(answer.decision._replace(warnings=[*answer.decision.warnings, late]))
 
     def propose(self, market: MarketView | None) -> Commitment:
         """Decide the current step on the newest reading, to be put in force by `dispatch.execution`.
@@ -140,40 +141,41 @@ class Desk:
         Raises:
             ValueError: The market view is wrong in itself.
         """
-        decision, write = self._decided(None, market)
+        (decision, _), write = self._decided(None, market)
         start, end = decision.start.to_pydatetime(), decision.end.to_pydatetime()
         payload = {"start": start.isoformat(), "end": end.isoformat(), "power_kw": decision.power_kw}
         return Commitment(start, end, payload, write)
 
-    def _decided(self, telemetry: Telemetry | None, market: MarketView | None) -> tuple[Decision, Write]:
-        """A decision, and what records it."""
+    def _decided(self, telemetry: Telemetry | None, market: MarketView | None) -> tuple[Answer, Write]:
+        """A decision as it is said, and what records it."""
         at = self._clock()
         seen = telemetry or self._seen(at)
         decision = self._dispatcher.decide(seen, market, partial(self._allowed, at))
         start, end = decision.start.to_pydatetime(), decision.end.to_pydatetime()
         in_force = start - CLOCKS_APART <= at < end + CLOCKS_APART
-        decided: Decided | None = None
-        if in_force:
-            self.risk.decided(start, end, decision.power_kw)
-            answer = DispatchPlan.from_domain(decision, self.policy_name).model_dump_json()
-            decided = self._latest = Decided(start, end, at, decision.power_kw, decision.rung, answer)
-        else:
+        if not in_force:
             decision.warnings.append(
                 f"the step decided is not the current one: by this server's clock it is {at.isoformat()}; the decision "
                 "is audited but not in force"
             )
+        answer = self._dispatcher.said(decision)
+        decided: Decided | None = None
+        if in_force:
+            self.risk.decided(start, end, decision.power_kw)
+            decided = self._latest = Decided(start, end, at, decision.power_kw, decision.rung, answer.text)
+        said = {**decision_said(decision, seen, self.policy_name), "in_force": in_force}
+        view = None if market is None else view_text(market)
+        if view is not None:
+            said["market_sha256"] = hashlib.sha256(view.encode()).hexdigest()
 
         def write(connection: sa.Connection) -> None:
-            said = {**decision_said(decision, seen, self.policy_name), "in_force": in_force}
-            if market is not None:
-                text = view_text(market)
-                said["market_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-                decisions.write_view(connection, said["market_sha256"], text)
+            if view is not None:
+                decisions.write_view(connection, said["market_sha256"], view)
             if decided is not None:
                 decisions.write(connection, decided)
             self.audit.append(connection, "decision", said, at)
 
-        return decision, write
+        return answer, write
 
     def signal(self, telemetry: Telemetry | None, market: MarketView | None) -> Signal:
         """What would be decided and how sure that is; nothing is put in force, and the opinion is audited.
@@ -245,30 +247,28 @@ class Desk:
 
     def _allowed(self, at: datetime, case: Case) -> Permit:
         """Book what has become known, then ask risk."""
-        if case.table is not None:
-            gains, events = self.risk.settle(self._published(case), at)
+        if case.known is not None:
+            gains, events = self.risk.settle(self._published(case.known), at)
             self.note(events)
             if gains:
                 self.record(partial(_write_gains, gains))
         end = case.start + self._dispatcher.step
         return self.risk.permit(case.start.to_pydatetime(), end.to_pydatetime(), lambda: known_prices(case))
 
-    def _published(self, case: Case) -> dict[datetime, float]:
+    def _published(self, known: Published) -> dict[datetime, float]:
         """Prices that decided steps wait for."""
-        assert case.table is not None
-        prices, first = case.table[IMBALANCE].to_numpy(dtype=np.float64), case.table.index[0]
-        rows = {start: (start - first) // PERIOD for start in self.risk.waiting()}
+        prices, first = known.columns[IMBALANCE], known.start.to_pydatetime()
+        rows = {start: (start - first) // HALF_HOUR for start in self.risk.waiting()}
         found = {start: float(prices[row]) for start, row in rows.items() if 0 <= row < prices.size}
         return {start: price for start, price in found.items() if not math.isnan(price)}
 
 
 def known_prices(case: Case) -> np.ndarray:
     """Published imbalance prices, oldest first, gaps left out."""
-    if case.table is None:
+    if case.known is None:
         return np.empty(0)
-    prices = case.table[IMBALANCE].to_numpy(dtype=np.float64)
-    known: np.ndarray = prices[np.isfinite(prices)]
-    return known
+    prices = case.known.columns[IMBALANCE]
+    return prices[np.isfinite(prices)]
 
 
 def signal_of(decision: Decision, prices: np.ndarray) -> Signal:
@@ -307,9 +307,9 @@ def decision_said(decision: Decision, telemetry: Telemetry, policy: PolicyName) 
 
 def view_text(market: MarketView) -> str:
     """A market view as JSON, always the same for the same."""
-    columns = {name: [x if x == x else None for x in market.columns[name].tolist()] for name in market.columns}  # NaN
-    start = pd.Timestamp(market.start).tz_convert("UTC").isoformat()
-    return json.dumps({"start": start, **columns}, sort_keys=True, separators=(",", ":"))
+    columns = {name: market.columns[name].tolist() for name in sorted(market.columns)}
+    start = market.start.astimezone(UTC).isoformat()
+    return to_json({**columns, "start": start}, inf_nan_mode="null").decode()
 
 
 def _write_gains(gains: dict[datetime, float], connection: sa.Connection) -> None:

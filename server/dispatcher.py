@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from data.calendar import PERIOD
 from data.schema import PERIOD_H
@@ -17,16 +16,15 @@ from dispatch.ladder import Proposal, Rung, Skipped, Step, descend
 from dispatch.risk import FREE, Permit
 from dispatch.worker import Unanswered, Worker
 from models import battery as battery_model
-from models.battery import Battery
 from server.bundle import Bundle, PolicyName, Site
-from server.market_view import MarketView, Published, published
+from server.decision import Answer, Decision, PlanStep, Powers, Telemetry, explain, left_behind
+from server.market_view import MarketView, published
 from server.minds import Case, Remainder, at_rest, bundled_mind, bundled_planner, by_rule, continued, rest_of
 from server.policy_process import start_policy
+from server.schemas import DispatchPlan
 
 logger = logging.getLogger(__name__)
 
-Powers = NDArray[np.float64]
-VISIBLE_KW: Final = 0.05  # smaller powers are nothing in a sentence with one decimal
 READY_WITHIN_S: Final = 60.0
 NO_MARKET: Final = "no market view was given"
 
@@ -36,57 +34,6 @@ class Budgets(NamedTuple):
 
     policy_s: float = 2.0
     planner_s: float = 2.0
-
-
-class Telemetry(NamedTuple):
-    """What the site measures.
-
-    Attributes:
-        timestamp: When, with a time zone; the step that holds it is decided.
-        charge_fraction: Stored energy over capacity; NaN where it is not known.
-        unknown: Why it is not known, empty if it is.
-    """
-
-    timestamp: datetime
-    charge_fraction: float
-    unknown: str = ""
-
-
-class PlanStep(NamedTuple):
-    """One step of the plan, until the next begins; `charge_fraction` is at its end."""
-
-    start: pd.Timestamp
-    power_kw: float
-    charge_fraction: float | None
-    expected_price_gbp_per_mwh: float | None
-
-
-class Decision(NamedTuple):
-    """An answer.
-
-    Attributes:
-        start: Start of the step decided, UTC: a settlement period or, for a policy that decides twice in it, a half.
-        end: When the next decision is due.
-        power_kw: Grid power to hold until then, charging positive.
-        feasible_kw: Lowest and highest power that charge and risk limits allow.
-        plan: The set-point, the rest of the period if there is one, then half-hours until 48 periods are planned. All
-            but the set-point is the cheapest continuation on the same forecast. The set-point alone where there is no
-            forecast or no plan was found.
-        reason: Why, in words, from the numbers used.
-        warnings: What to know about the input.
-        rung: What decided: `policy`, `mpc`, `rule` or `idle`.
-        steps: What was tried before and why it was left.
-    """
-
-    start: pd.Timestamp
-    end: pd.Timestamp
-    power_kw: float
-    feasible_kw: tuple[float, float]
-    plan: list[PlanStep]
-    reason: str
-    warnings: list[str]
-    rung: str
-    steps: list[Step]
 
 
 class Dispatcher:
@@ -194,6 +141,14 @@ class Dispatcher:
         """Start of the step that holds an instant, UTC."""
         return pd.Timestamp(instant).tz_convert("UTC").floor(self._step)
 
+    def answer(self, telemetry: Telemetry | None, market: MarketView | None) -> Answer:
+        """Decide and say it; see `decide`."""
+        return self.said(self.decide(telemetry, market))
+
+    def said(self, decision: Decision) -> Answer:
+        """A decision with what its caller is told."""
+        return Answer(decision, DispatchPlan.from_domain(decision, self.policy_name).model_dump_json())
+
     def decide(
         self,
         telemetry: Telemetry | None,
@@ -217,24 +172,18 @@ class Dispatcher:
             raise ValueError("telemetry is missing, and none is kept here: send it with the order")
         start = self.step_of(telemetry.timestamp)
         known = None if market is None else published(market, start)
-        case = self._case(start, telemetry, known)
+        doubts = NO_MARKET if known is None else " ".join(known.stale)
+        energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
+        case = Case(start, energy_kwh, known, doubts, telemetry.unknown)
         permit = allowed(case)
         rungs = self.rungs[-1:] if permit.halted else self.rungs
         left = [Step(rung.name, permit.halted, 0.0) for rung in self.rungs[:-1]] if permit.halted else []
         rung, proposal, steps = descend(rungs, case)
-        return self._decision(case, permit, known, rung, proposal, left + steps)
+        return self._decision(case, permit, rung, proposal, left + steps)
 
-    def _case(self, start: pd.Timestamp, telemetry: Telemetry, known: Published | None) -> Case:
-        energy_kwh = telemetry.charge_fraction * self.battery.capacity_kwh
-        if known is None:
-            return Case(start, energy_kwh, None, 0, NO_MARKET, telemetry.unknown)
-        return Case(start, energy_kwh, known.table, known.row, " ".join(known.stale), telemetry.unknown)
-
-    def _decision(
-        self, case: Case, permit: Permit, known: Published | None, rung: str, proposal: Proposal, steps: list[Step]
-    ) -> Decision:
+    def _decision(self, case: Case, permit: Permit, rung: str, proposal: Proposal, steps: list[Step]) -> Decision:
         start, end = case.start, case.start + self._step
-        warnings = [] if known is None else list(known.warnings)
+        warnings = [] if case.known is None else list(case.known.warnings)
         forecast = np.array(proposal.forecast, dtype=np.float64)
         feasible_kw, power_kw, after_kwh = self._shielded(case.energy_kwh, proposal.power_kw, permit)
         price = round(float(forecast[0]), 4) if forecast.size else None
@@ -254,7 +203,7 @@ class Dispatcher:
             forecast,
         )
         if steps:
-            reason = f"{_left(steps)} {reason}"
+            reason = f"{left_behind(steps)} {reason}"
         return Decision(start, end, power_kw, feasible_kw, plan, reason, warnings, rung, steps)
 
     def _shielded(
@@ -275,15 +224,13 @@ class Dispatcher:
         end_value = max(float(forecast.mean()) * self.battery.discharge_efficiency, 0.0)
         remainder = rest_of(start, energy_kwh, forecast, end_value)
         powers_kw, prices = self._continuation(remainder), remainder.prices
-        if start == start.floor(PERIOD):  # the last step lies after the forecast
+        if start.value % PERIOD.value == 0:  # the last step lies after the forecast
             powers_kw, prices = powers_kw[:-1], prices[:-1]
-        hours, plan = remainder.first_h, []
-        steps = zip(_starts(start, prices.size), powers_kw.round(3).tolist(), prices.tolist(), strict=True)
-        for step, planned_kw, price in steps:
-            energy_kwh, done_kw = battery_model.step(self.battery, energy_kwh, planned_kw, hours)
-            plan.append(PlanStep(step, done_kw, self._fraction(energy_kwh), round(price, 4)))
-            hours = PERIOD_H
-        return plan
+        hours = np.full(prices.size, PERIOD_H)
+        hours[0] = remainder.first_h
+        stored_kwh, done_kw = battery_model.follow(self.battery, energy_kwh, powers_kw.round(3), hours)
+        fractions = (stored_kwh / self.battery.capacity_kwh).round(6).tolist()
+        return list(map(PlanStep, _starts(start, prices.size), done_kw.tolist(), fractions, prices.round(4).tolist()))
 
     def _fraction(self, energy_kwh: float) -> float:
         return round(energy_kwh / self.battery.capacity_kwh, 6)
@@ -293,64 +240,6 @@ class Dispatcher:
 def _starts(start: pd.Timestamp, n: int) -> tuple[pd.Timestamp, ...]:
     """Starts of `n` steps: the first at an instant, the others at the half-hours after it."""
     return start, *pd.date_range(start.floor(PERIOD) + PERIOD, periods=n - 1, freq=PERIOD)
-
-
-def explain(
-    battery: Battery,
-    charge_fraction: float,
-    wanted_kw: float,
-    power_kw: float,
-    feasible_kw: tuple[float, float],
-    forecast: Powers,
-) -> str:
-    """Say what was decided and what it was decided on.
-
-    Args:
-        battery: The battery.
-        charge_fraction: Its charge now; NaN if it is not known.
-        wanted_kw: What was asked for; NaN asks for nothing.
-        power_kw: What it gets.
-        feasible_kw: Lowest and highest feasible power.
-        forecast: Expected prices, GBP/MWh, this period first, shape (48,); or empty.
-
-    Returns:
-        Up to three sentences.
-    """
-    deed = "Resting"
-    if abs(power_kw) >= VISIBLE_KW:
-        deed = f"{'Charging' if power_kw > 0.0 else 'Discharging'} at {abs(power_kw):.1f} kW"
-    sentences = [f"{deed}."]
-    if forecast.size:
-        now, ahead = forecast[0], forecast[1:]
-        sentences.append(
-            f"The price expected now, {now:.2f} GBP/MWh, is above {100.0 * np.mean(ahead < now):.0f} % and below "
-            f"{100.0 * np.mean(ahead > now):.0f} % of the half-hours of the day ahead (mean {ahead.mean():.2f}, from "
-            f"{ahead.min():.2f} to {ahead.max():.2f})."
-        )
-    if not np.isnan(charge_fraction):
-        sentences.append(
-            f"The battery is {100.0 * charge_fraction:.1f} % full and may hold {100.0 * battery.min_fraction:.0f} to "
-            f"{100.0 * battery.max_fraction:.0f} %; {_limit(battery, wanted_kw, power_kw, feasible_kw)}."
-        )
-    return " ".join(sentences)
-
-
-def _limit(battery: Battery, wanted_kw: float, power_kw: float, feasible_kw: tuple[float, float]) -> str:
-    """What held the power where it is."""
-    low_kw, high_kw = feasible_kw
-    asked = 0.0 if np.isnan(wanted_kw) else wanted_kw
-    if abs(asked - power_kw) >= VISIBLE_KW:
-        return f"the policy asks for {asked:.1f} kW, of which the charge allows {power_kw:.1f} kW"
-    if abs(power_kw) < VISIBLE_KW:
-        return f"the policy asks for no power, where {low_kw:.1f} to {high_kw:.1f} kW are feasible"
-    if power_kw in (battery.max_charge_kw, -battery.max_discharge_kw):
-        return "this is the battery's highest power"
-    return f"{low_kw:.1f} to {high_kw:.1f} kW are feasible"
-
-
-def _left(steps: list[Step]) -> str:
-    """A sentence for each rung that was left."""
-    return " ".join(f"Not by {step.rung}: {step.reason.rstrip('.')}." for step in steps)
 
 
 def _if_sound(decide: Callable[[Case], Proposal], case: Case) -> Proposal:

@@ -18,7 +18,8 @@ from envs.information import READ
 HISTORY_PERIODS: Final = 2 * PERIODS_PER_DAY
 MOST_HISTORY_PERIODS: Final = 16 * PERIODS_PER_DAY
 MOST_PUBLISHED_AHEAD: Final = 100  # from the start of a 25-hour day to the end of the next
-NAMES: Final = pd.Index([column.name for column in COLUMNS])
+NAMES: Final = tuple(column.name for column in COLUMNS)
+COLUMN_NAMES: Final = pd.Index(NAMES)
 STALE_PERIODS: Final = PERIODS_PER_DAY
 USUAL: Final = 0.9  # share of small values that shows a unit; in no two days of 2020 to 2024 were more than 0.31 so
 UNIT_HINTS: Final = {
@@ -48,16 +49,27 @@ class Published(NamedTuple):
     """What is known when a period is decided.
 
     Attributes:
-        table: A grid table with every column of `data.schema`; what is unknown is NaN.
-        row: The row of the period.
+        start: Of the first half-hour, UTC.
+        columns: The series that came, all of one length; what is unknown is NaN.
+        row: The place of the period.
         warnings: What was ignored or is missing, for the caller to read.
         stale: What is too old or too full of gaps to forecast on; empty if nothing is.
     """
 
-    table: pd.DataFrame
+    start: pd.Timestamp
+    columns: dict[str, NDArray[np.float64]]
     row: int
     warnings: list[str]
     stale: list[str]
+
+    def table(self) -> pd.DataFrame:
+        """All of it as a grid table, with every column of `data.schema`: NaN in those that did not come."""
+        n = self.row + MOST_PUBLISHED_AHEAD
+        values = np.full((len(NAMES), n), np.nan)  # a column is a run of memory, as in a table that was read
+        for place, name in enumerate(NAMES):
+            if name in self.columns:
+                values[place] = self.columns[name]
+        return pd.DataFrame(values.T, index=_half_hours(self.start, n), columns=COLUMN_NAMES, copy=False)
 
 
 def published(view: MarketView, decided: pd.Timestamp) -> Published:
@@ -87,14 +99,13 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
             f"{_iso(period)}: send every series from {_iso(period - HISTORY_PERIODS * PERIOD)}"
         )
     n = row + MOST_PUBLISHED_AHEAD
-    index = _half_hours(start, n)
-    sent = np.full((n, len(COLUMNS)), np.nan)
+    columns: dict[str, NDArray[np.float64]] = {}
     warnings: list[str] = []
     stale: list[str] = []
-    for i, column in enumerate(COLUMNS):
-        if column.name not in view.columns:
+    for column in COLUMNS:
+        values = view.columns.get(column.name)
+        if values is None:
             continue
-        values = view.columns[column.name]
         _check_range(column, values, start)
         known = _known_rows(column.name, start, n, row, minute)
         early = int(np.isfinite(values[known:]).sum())
@@ -103,12 +114,12 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
                 f"{column.name}: ignored {early} value(s) from {_iso(start + known * PERIOD)} on, which are not "
                 f"published by {_iso(decided)} under the rules that the policy was trained with"
             )
-        held = values[:known]
-        sent[: held.size, i] = held
-        late, old = _gaps(column.name, sent[:known, i], start, row)
+        held = columns[column.name] = np.full(n, np.nan)
+        held[: min(known, values.size)] = values[:known]
+        late, old = _gaps(column.name, held[:known], start, row)
         warnings += late
         stale += old
-    return Published(pd.DataFrame(sent, index=index, columns=NAMES), row, warnings, stale)
+    return Published(start, columns, row, warnings, stale)
 
 
 # Everybody who asks within a half-hour asks about the same one, and calendars are slow.

@@ -6,13 +6,14 @@ others are arithmetic on published prices.
 
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from baselines.water_value import cheapest_kw
+from data.calendar import PERIOD
 from data.schema import PERIOD_H, PERIOD_MINUTES
 from dispatch.ladder import Proposal, Skipped
 from envs.battery import HORIZON_H, write_observation
@@ -22,8 +23,10 @@ from evaluation.policy import Policy
 from forecasting.forecast import Forecaster
 from models.battery import asked_kw
 from server.bundle import Bundle, Site
+from server.market_view import Published
 
-DAY_AHEAD = "day_ahead_price_gbp_per_mwh"
+DAY_AHEAD: Final = "day_ahead_price_gbp_per_mwh"
+HOUR: Final = pd.Timedelta(hours=1)
 
 
 class Case(NamedTuple):
@@ -32,16 +35,14 @@ class Case(NamedTuple):
     Attributes:
         start: Start of the step, UTC: of a settlement period, or a quarter of an hour into it.
         energy_kwh: Stored energy now; NaN where it is not known.
-        table: A grid table of what is published; None where there is none.
-        row: The period's row in it.
+        known: What is published; None where there is no market view.
         doubts: Why the market cannot be forecast, empty if it can.
         unknown: Why the stored energy is not known, empty if it is.
     """
 
     start: pd.Timestamp
     energy_kwh: float
-    table: pd.DataFrame | None
-    row: int
+    known: Published | None
     doubts: str = ""
     unknown: str = ""
 
@@ -79,9 +80,10 @@ class Mind:
         Raises:
             Exception: Whatever the policy or the forecaster raises.
         """
-        assert case.table is not None
+        known = case.known
+        assert known is not None
         battery, minute = self._site.battery, case.start.minute % PERIOD_MINUTES
-        shown = information(case.table, self._forecaster, minute, slice(case.row, case.row + 1))[0]
+        shown = information(known.table(), self._forecaster, minute, slice(known.row, known.row + 1))[0]
         observation = np.empty(len(self._site.observation_fields), dtype=np.float32)
         write_observation(battery, case.energy_kwh, HORIZON_H, int(minute > 0), shown, observation)
         power_kw = asked_kw(battery, float(self._policy.act(observation)[0]))
@@ -134,13 +136,13 @@ def by_rule(site: Site, case: Case) -> Proposal:
 
     if case.unknown:
         raise Skipped(case.unknown)
-    if case.table is None:
+    if case.known is None:
         raise Skipped(case.doubts)
-    prices = case.table[DAY_AHEAD].to_numpy(dtype=np.float64)
-    ahead = prices[case.row : case.row + FORECAST_PERIODS].copy()
-    before = prices[case.row - FORECAST_PERIODS : case.row]
+    prices, row = case.known.columns[DAY_AHEAD], case.known.row
+    ahead = prices[row : row + FORECAST_PERIODS]
+    before = prices[row - FORECAST_PERIODS : row]
     ahead = np.where(np.isnan(ahead), before, ahead)  # not published yet: the same half-hour of the day before
-    if not isfinite(prices[case.row]) or np.isnan(ahead).any():
+    if not isfinite(prices[row]) or np.isnan(ahead).any():
         raise Skipped("the day-ahead price of this period, or of one that its thresholds need, is missing")
     fields = [field for field in FIELDS if field.name.startswith(FORECAST_PREFIX)]
     share = float(RulePolicy(fields).act(ahead.astype(np.float32))[0])
@@ -173,7 +175,7 @@ def rest_of(start: pd.Timestamp, energy_kwh: float, forecast: NDArray[np.float64
     Returns:
         The remainder; where no part of the first period is left, its last price stands for after the forecast.
     """
-    left_h = float((start.ceil("30min") - start) / pd.Timedelta(hours=1))
+    left_h = (-start.value % PERIOD.value) / HOUR.value
     # As long as the forecast: at the price of what stays in store the last period has nothing to gain.
     prices = forecast if left_h else np.append(forecast[1:], end_value)
     return Remainder(energy_kwh, prices, end_value, left_h or PERIOD_H)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from data.calendar import PERIOD
-from data.schema import INDEX_NAME
 from dispatch.ladder import Proposal
 from models.battery import Battery
 from server.bundle import Bundle
-from server.market_view import HISTORY_PERIODS, MOST_PUBLISHED_AHEAD, NAMES
+from server.market_view import HISTORY_PERIODS, MOST_PUBLISHED_AHEAD, NAMES, Published
 from server.minds import Case, bundled_mind, bundled_planner
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,10 @@ PLAIN: Final = 50.0  # plausible for every series
 
 def case(battery: Battery) -> Case:
     """A half-full battery in a market where nothing ever changes."""
-    index = pd.date_range(
-        NOON - HISTORY_PERIODS * PERIOD, periods=HISTORY_PERIODS + MOST_PUBLISHED_AHEAD, freq=PERIOD, name=INDEX_NAME
-    )
+    plain = dict.fromkeys(NAMES, np.full(HISTORY_PERIODS + MOST_PUBLISHED_AHEAD, PLAIN))
+    known = Published(NOON - HISTORY_PERIODS * PERIOD, plain, HISTORY_PERIODS, [], [])
     half_kwh = 0.5 * (battery.min_fraction + battery.max_fraction) * battery.capacity_kwh
-    return Case(NOON, half_kwh, pd.DataFrame(PLAIN, index, NAMES), HISTORY_PERIODS)
+    return Case(NOON, half_kwh, known)
 
 
 def practised(propose: Callable[[Case], Proposal], battery: Battery) -> Callable[[Case], Proposal]:

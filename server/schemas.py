@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from data.calendar import PERIOD, YEARS, settlement_date, settlement_period
 from data.schema import COLUMNS
 from envs.information import READ
-from server import dispatcher as domain
+from server import decision as domain
 from server import market_view
 from server.bundle import PolicyName as DomainPolicyName
 from server.market_view import HISTORY_PERIODS, MOST_HISTORY_PERIODS, MOST_PUBLISHED_AHEAD
@@ -58,6 +58,12 @@ class Wire(BaseModel):
     """Strict about names: a misspelt key is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shown(Wire):
+    """Made from what has the same names inside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
 
 class Telemetry(Wire):
@@ -171,7 +177,7 @@ class Period(Wire):
 period_of: Final = lru_cache(maxsize=64)(Period.of)  # everybody who asks within a half-hour asks about the same one
 
 
-class PlanStep(Wire):
+class PlanStep(Shown):
     """One step of the plan: it lasts until the next one starts, the last one a half-hour."""
 
     start: datetime = Field(description="UTC.")
@@ -184,7 +190,7 @@ class PlanStep(Wire):
     )
 
 
-class PolicyName(Wire):
+class PolicyName(Shown):
     """What decided."""
 
     name: str = Field(description="The policy's name in the evaluation report.", examples=["ppo"])
@@ -194,7 +200,7 @@ class PolicyName(Wire):
     bundle_sha256: str = Field(description="SHA-256 of the bundle's files: the policy's identity.")
 
 
-class LadderStep(Wire):
+class LadderStep(Shown):
     """A way to decide that was left for the next one."""
 
     rung: str = Field(description="Which.")
@@ -228,17 +234,19 @@ class DispatchPlan(Wire):
     @classmethod
     def from_domain(cls, decision: domain.Decision, policy: DomainPolicyName) -> Self:
         """The answer for the wire."""
-        return cls(
-            period=period_of(decision.start.floor(PERIOD)),
-            power_kw=decision.power_kw,
-            hold_until=decision.end,
-            feasible_kw=decision.feasible_kw,
-            plan=[PlanStep(**step._asdict()) for step in decision.plan],
-            reason=decision.reason,
-            policy=PolicyName(**policy._asdict()),
-            rung=decision.rung,
-            reasons=[LadderStep(**step._asdict()) for step in decision.steps],
-            warnings=decision.warnings,
+        return cls.model_validate(
+            {
+                "period": period_of(decision.start.floor(PERIOD)),
+                "power_kw": decision.power_kw,
+                "hold_until": decision.end,
+                "feasible_kw": decision.feasible_kw,
+                "plan": decision.plan,
+                "reason": decision.reason,
+                "policy": policy,
+                "rung": decision.rung,
+                "reasons": decision.steps,
+                "warnings": decision.warnings,
+            }
         )
 
 

@@ -68,7 +68,7 @@ def plan_step(desk: Desk, live: LiveMarket | None, every: timedelta, sends: bool
         return Job("plan", about, every, None, "set operation.data_folder")
 
     def work() -> str:
-        decision = desk.decide(None, live.view(pd.Timestamp(desk.now())))
+        decision = desk.answer(None, live.view(pd.Timestamp(desk.now()))).decision
         return (
             f"{decision.power_kw:.1f} kW until {decision.end:%H:%M} UTC by {decision.rung}, {len(decision.plan)} steps"
         )

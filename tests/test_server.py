@@ -43,7 +43,8 @@ from models.settlement import Adders
 from server import practice
 from server.app import MOST_BODY_BYTES, create_app
 from server.bundle import Bundle, PolicyName, Site
-from server.dispatcher import Budgets, Dispatcher, explain
+from server.decision import explain
+from server.dispatcher import Budgets, Dispatcher
 from server.market_view import HISTORY_PERIODS
 from server.minds import bundled_mind
 from server.schemas import example

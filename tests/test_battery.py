@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,19 @@ def test_no_request_pushes_a_battery_outside_its_limits_or_creates_energy(b, pos
         assert -b.max_discharge_kw <= power_kw <= b.max_charge_kw
         assert low_kwh - slack <= energy_kwh <= high_kwh + slack
     assert energy_kwh - start_kwh <= bought_kwh + 1e-6 * b.capacity_kwh
+
+
+@settings(deadline=None)
+@given(batteries(), FRACTION, st.lists(st.tuples(ANY_FLOAT, st.floats(0.01, 1.0)), max_size=48))
+def test_following_powers_is_stepping_one_after_the_other(b, position, steps):
+    energy_kwh = position * b.capacity_kwh
+    powers_kw, hours = (np.array([step[i] for step in steps]) for i in (0, 1))
+    followed = np.array(model.follow(b, energy_kwh, powers_kw, hours))
+    expected = np.empty((2, len(steps)))
+    for k, (power_kw, step_h) in enumerate(steps):
+        energy_kwh, expected[1, k] = model.step(b, energy_kwh, power_kw, step_h)
+        expected[0, k] = energy_kwh
+    np.testing.assert_allclose(followed, expected, rtol=1e-12)
 
 
 @settings(deadline=None)

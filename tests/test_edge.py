@@ -1,5 +1,6 @@
 """The border of the service: who is let in, how often, how much, and what is noted of it."""
 
+import asyncio
 import json
 import logging
 import re
@@ -9,16 +10,18 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from fastapi import Request
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.access import CHANGES, OPEN, needed
 from server.address import check_loopback
 from server.app import MOST_BODY_BYTES, Edge, create_app
 from server.dispatcher import Dispatcher
+from server.json_route import JsonRequest
 from server.logs import write_logs
 from server.metrics import Metrics
-from server.schemas import example
+from server.schemas import example as example_order
 from server.settings import Settings
 from server.tokens import Right, new_token
 from tests.small_bundle import write_small_bundle
@@ -52,7 +55,7 @@ def test_a_token_allows_what_its_scope_names_and_nothing_else(guarded, right):
     headers = bearer(SECRETS[right][0])
     got = {
         Right.READ: guarded.get("/metrics", headers=headers).status_code,
-        Right.DISPATCH: guarded.post("/v1/dispatch", json=example(), headers=headers).status_code,
+        Right.DISPATCH: guarded.post("/v1/dispatch", json=example_order(), headers=headers).status_code,
     }
     for wanted, status in got.items():
         assert status == (200 if right in (wanted, Right.ADMIN) else 403)
@@ -64,7 +67,7 @@ def test_a_token_allows_what_its_scope_names_and_nothing_else(guarded, right):
      {"Authorization": SECRETS[Right.ADMIN][0]}, {"Authorization": f"Basic {SECRETS[Right.ADMIN][0]}"}],
 )  # fmt: skip
 def test_without_a_known_token_only_open_pages_answer(guarded, headers):
-    refused = guarded.post("/v1/dispatch", json=example(), headers=headers)
+    refused = guarded.post("/v1/dispatch", json=example_order(), headers=headers)
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == "Bearer"
     assert guarded.get("/metrics", headers=headers).status_code == 401
@@ -163,8 +166,8 @@ def test_the_log_has_a_line_of_json_for_every_request_and_no_secret(dispatcher, 
     def ask():
         with TestClient(app) as client:
             headers = {**bearer(secret), "X-Request-ID": "abc", "Cookie": "session=tasty"}
-            client.post("/v1/dispatch?key=hunter2", json=example(), headers=headers)
-            client.post("/v1/dispatch", json=example(), headers=bearer("wrong-secret"))
+            client.post("/v1/dispatch?key=hunter2", json=example_order(), headers=headers)
+            client.post("/v1/dispatch", json=example_order(), headers=bearer("wrong-secret"))
 
     written, said = lines(ask)
     asked = [line for line in said if line["event"] == "request"]
@@ -201,7 +204,7 @@ def test_an_error_of_ours_is_logged_with_its_request_and_hides_its_inside(dispat
 
 def test_metrics_count_requests_by_route_and_decisions(dispatcher):
     with TestClient(create_app(dispatcher)) as client:
-        client.post("/v1/dispatch", json=example())
+        client.post("/v1/dispatch", json=example_order())
         client.post("/v1/dispatch", json={})
         client.get("/a-path-nobody-knows-4711")
         text = client.get("/metrics").text
@@ -275,3 +278,26 @@ def test_a_made_token_opens_the_door():
     token = json.loads(kept)
     assert (token["name"], token["scopes"]) == ("ems", ["read", "risk"])
     assert len(secret) >= 43
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(body=ANY_JSON.map(json.dumps) | st.text())
+@example(body="[" * 5000)
+@example(body='{"a": 1, "a": "\\ud800"}')
+def test_a_body_is_what_the_standard_parser_reads_in_it(body):
+    async def receive():
+        return {"type": "http.request", "body": body.encode(errors="replace"), "more_body": False}
+
+    def read(kind):
+        request = kind({"type": "http", "headers": []}, receive)
+        try:
+            return repr(asyncio.run(request.json()))  # NaN is not equal to itself
+        except (ValueError, RecursionError) as error:
+            return repr(error)
+
+    assert read(JsonRequest) == read(Request)

@@ -17,6 +17,7 @@ from models.cluster import Cluster
 Floats = NDArray[np.float64]
 
 QUANTILES: Final = (0.2, 0.5, 0.8)  # of the load that jobs not yet known will add, each as likely
+SCORES: Final = norm.ppf(QUANTILES)
 CLASS_PERIODS: Final = (1.0, 4.0, 16.0)  # time constants of run time
 BEYOND_GBP_PER_KWH: Final = 10.0  # of power promised beyond the capacity: only readings that cannot be lead there
 
@@ -47,7 +48,7 @@ def unknown_load_kw(jobs: ExpectedJobs, arriving_kw: Floats, level_sd: Floats) -
     unknown_kw = np.append(0.0, arriving_kw[1:])
     mean_kw = surviving @ unknown_kw
     spread_kw = np.sqrt(jobs.job_kw * mean_kw + (surviving @ (level_sd * unknown_kw)) ** 2)
-    return mean_kw, np.outer(norm.ppf(QUANTILES), spread_kw)
+    return mean_kw, np.outer(SCORES, spread_kw)
 
 
 def _padded(still_running: Floats, horizon: int) -> Floats:
@@ -78,7 +79,7 @@ class ComputeBlock:
         started_kw: Of all jobs started.
         running_kw: Power of running jobs, shape (horizon,).
         it_kw: IT power, idle floor and tenants included, shape (horizon,).
-        beyond_kw: Promised beyond the capacity, shape (horizon,).
+        beyond_kw: Promised beyond the capacity and so not drawn, shape (horizon,).
         late_kw: Due jobs that still wait at the end of a period, shape (horizon,).
         late_gbp: Lateness.
         cost_gbp: That, waiting, crowding, and the energy of work that is left at the end.
@@ -118,14 +119,15 @@ class ComputeBlock:
         self._committed_kw, self._free_arriving_kw = cp.Parameter(horizon), cp.Parameter(horizon)
         self._due_arriving_kw, self._unknown_kw = cp.Parameter(horizon), cp.Parameter((len(QUANTILES), horizon))
         self._end_price = cp.Parameter(nonneg=True)  # GBP per kWh
-        self.start_kw, self.started_kw = cp.Variable(horizon, nonneg=True), cp.Variable(horizon)
+        self.start_kw, due_start_kw = cp.Variable(horizon, nonneg=True), cp.Variable(horizon, nonneg=True)
         waiting_kw = cp.Variable(horizon, nonneg=True)
         self.late_kw = cp.Variable(horizon, nonneg=True)
         self.beyond_kw = cp.Variable(horizon, nonneg=True)
         crowded_kw = cp.Variable((len(QUANTILES), horizon), nonneg=True)
-        self.running_kw = cp.Variable(horizon)
-        due_start_kw = self.started_kw - self.start_kw
-        self.it_kw = self.idle_kw + self.added_fraction * (self.running_kw + tenant_kw)
+        self.started_kw = self.start_kw + due_start_kw
+        drawn_kw = cp.Variable(horizon, bounds=[-np.inf, capacity_kw])  # by jobs and tenants
+        self.running_kw = drawn_kw + self.beyond_kw - tenant_kw
+        self.it_kw = self.idle_kw + self.added_fraction * drawn_kw
         before_kw, late_before_kw = cp.hstack([0.0, waiting_kw[:-1]]), cp.hstack([0.0, self.late_kw[:-1]])
         running_kw = cp.Variable((keeps.size, horizon))  # of the jobs started by the plan, by class of run time
         before_running_kw = cp.hstack([np.zeros((keeps.size, 1)), running_kw[:, :-1]])
@@ -147,17 +149,14 @@ class ComputeBlock:
         )
         left_kw = waiting_kw[-1] + self.late_kw[-1]
         self.queue_left_gbp = 0.5 * late_gbp_per_kwh * queue_h_per_kw * cp.square(left_kw)
-        total_kw = self.running_kw + tenant_kw
         self.constraints = [
-            due_start_kw >= 0.0,
             running_kw
             == cp.multiply(keeps[:, None] * np.ones((1, horizon)), before_running_kw)
             + shares[:, None] @ cp.reshape(self.started_kw, (1, horizon), order="C"),
             self.running_kw == self._committed_kw + cp.sum(running_kw, axis=0),
             waiting_kw == (1.0 - falls_due) * before_kw + self._free_arriving_kw - self.start_kw,
             self.late_kw == late_before_kw + falls_due * before_kw + self._due_arriving_kw - due_start_kw,
-            total_kw <= capacity_kw + self.beyond_kw,
-            *(crowded_kw[q] >= total_kw + self._unknown_kw[q] - capacity_kw for q in range(len(QUANTILES))),
+            *(crowded_kw[q] >= drawn_kw + self._unknown_kw[q] - capacity_kw for q in range(len(QUANTILES))),
         ]
 
     def feed(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from baselines.calendar_ahead import CalendarAhead, hour_of
 from baselines.compute_block import expected_running_kw
 from baselines.program import SOLVERS, Program
-from baselines.thermal_block import Reference, ThermalBlock
+from baselines.thermal_block import Linearisation, Reference, ThermalBlock
 from data.arrivals import expected_jobs, weekly_rhythm
 from data.schema import PERIOD_H
 from envs.cooling import CoolingSystem
@@ -53,9 +53,12 @@ class CoolingMpcPolicy:
         n = FORECAST_PERIODS
         self._system, self._jobs = system, expected_jobs(cluster_model.job_capacity_kw(system.cluster), load_fraction)
         self._it_kw, self._price = cp.Parameter(n), cp.Parameter(n)  # kW, GBP per kWh
-        self._thermal = ThermalBlock(system.hall, system.chiller, system.inlet_penalty, self._it_kw, n, inlet_margin_k)
-        cost_gbp = PERIOD_H * self._price @ self._thermal.cooling_kw + self._thermal.cost_gbp + self._thermal.moves_gbp
-        self._program = Program(cost_gbp, self._thermal.constraints, solvers)
+        self._near = Linearisation(system.hall, system.chiller, n)
+        it_kw, cooling_kw = cp.Variable(n), cp.Variable(n)  # a product with a parameter must have none itself
+        self._thermal = ThermalBlock(self._near, system.inlet_penalty, it_kw, inlet_margin_k)
+        cost_gbp = PERIOD_H * self._price @ cooling_kw + self._thermal.cost_gbp + self._thermal.moves_gbp
+        defined = [it_kw == self._it_kw, cooling_kw == self._thermal.cooling_kw]
+        self._program = Program(cost_gbp, [*defined, *self._thermal.constraints], solvers)
         fields = system.observation_fields
         self._at = {name: position(fields, name) for name in NAMES}
         self._forecast = positions(fields, FORECAST_PREFIX)
@@ -101,9 +104,9 @@ class CoolingMpcPolicy:
         end_price = float(price[: max(left, 1)].mean())
         self._price.value = np.where(np.arange(price.size) < left, price, end_price) / 1000.0
         self._it_kw.value = it_kw
-        last = (self._last or self._thermal.at_rest(it_kw[0]))._replace(it_kw=it_kw)
+        last = (self._last or self._near.at_rest(it_kw[0]))._replace(it_kw=it_kw)
         state = HallState(seen["mass_c"], seen["air_c"], seen["supply_c"])
-        self._thermal.feed(state, last, observation[self._wet_bulb].astype(np.float64), end_price)
+        self._near.feed(state, last, observation[self._wet_bulb].astype(np.float64), end_price)
         if self._program.solve():
             last = Reference(it_kw, self._thermal.setpoint_c.value, self._thermal.fan_fraction.value)
         else:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from baselines.battery_block import BatteryBlock
 from baselines.compute_block import ComputeBlock
 from baselines.site_plan import Outlook, Plan, Prices
-from baselines.thermal_block import Reference, ThermalBlock
+from baselines.thermal_block import Linearisation, ThermalBlock
 from baselines.trade_block import CapacityBlock, FlexibilityBlock
 from data.arrivals import ExpectedJobs
 from data.schema import PERIOD_H
@@ -32,37 +32,38 @@ class SitePath:
         constraints: Of all blocks and the meter.
     """
 
-    def __init__(self, site: Site, jobs: ExpectedJobs, prices: Prices, horizon: int, leads: int) -> None:
+    def __init__(self, site: Site, near: Linearisation, jobs: ExpectedJobs, prices: Prices, leads: int) -> None:
         """Lay out the blocks.
 
         Args:
             site: The simulated site's own parameters.
+            near: Its hall and plant near a reference; its horizon is the plan's.
             jobs: What jobs are like.
             prices: Of what the mean of the future does not show.
-            horizon: Number of half-hours planned.
             leads: Periods ahead that the DSO's wants are shown.
         """
-        terms = site.terms
+        terms, horizon, self._near = site.terms, near.horizon, near
         self._base_load_kw = terms.base_load_kw
         room_kw = cluster_model.job_budget_kw(site.cluster, terms.site_power_kw - terms.base_load_kw)
         self.capacity_kw = min(site.queue.capacity_kw, room_kw)
         self.battery = BatteryBlock(site.battery, horizon)
         self.capacity = CapacityBlock(terms.sellable_fraction * site.queue.capacity_kw, horizon)
         self.compute = ComputeBlock(site.cluster, self.capacity_kw, jobs, self.capacity.tenant_kw, horizon, *prices[:3])
-        self.thermal = ThermalBlock(
-            site.hall, site.chiller, site.inlet_penalty, self.compute.it_kw, horizon, prices.inlet_margin_k
-        )
-        self._grid_kw, self._import_kw = cp.Variable(horizon), cp.Variable(horizon, nonneg=True)
+        self.thermal = ThermalBlock(near, site.inlet_penalty, self.compute.it_kw, prices.inlet_margin_k)
+        # Nothing forces a battery to feed in, so only the import can be beyond the connection.
+        within_kw = cp.Variable(horizon, bounds=[-terms.site_power_kw, terms.site_power_kw])
         self._over_kw = cp.Variable(horizon, nonneg=True)
+        self._grid_kw = within_kw + self._over_kw
         self.flexibility = FlexibilityBlock(terms, self._grid_kw, leads)
         self._import_price = cp.Parameter(horizon)  # GBP per kWh
         blocks = (self.battery, self.capacity, self.compute, self.thermal, self.flexibility)
         load_kw = terms.base_load_kw + self.compute.it_kw + self.thermal.cooling_kw
-        metered_gbp = (
+        metered_gbp: Any = (
             PERIOD_H * self._import_price @ self._grid_kw
-            + PERIOD_H * site.adders.network_gbp_per_mwh / 1000.0 * cp.sum(self._import_kw)
             + PERIOD_H * terms.over_limit_gbp_per_kwh * cp.sum(self._over_kw)
         )
+        if site.adders.network_gbp_per_mwh:  # paid for import only: a row and a variable, for nothing if it is 0
+            metered_gbp += PERIOD_H * site.adders.network_gbp_per_mwh / 1000.0 * cp.sum(cp.pos(self._grid_kw))
         self.cost_gbp: Any = metered_gbp + sum(block.cost_gbp for block in blocks)
         sold_gbp = self.capacity.cost_gbp + self.flexibility.cost_gbp
         self.paid_gbp: Any = (
@@ -71,9 +72,6 @@ class SitePath:
         self.bent_gbp = self.thermal.moves_gbp + self.compute.queue_left_gbp
         self.constraints = [
             self._grid_kw == load_kw + self.battery.bought_kwh / PERIOD_H,
-            self._grid_kw <= self._import_kw,
-            self._import_kw <= terms.site_power_kw + self._over_kw,
-            self._grid_kw >= -terms.site_power_kw - self._over_kw,
             *(c for block in blocks for c in block.constraints),
         ]
 
@@ -86,22 +84,21 @@ class SitePath:
             self.compute.started_kw,
             self.thermal.setpoint_c,
             self.thermal.fan_fraction,
-            self.capacity.tenant_kw,
+            self.capacity.share,
         ]
-        return [*(each[:periods] for each in own), self.flexibility.turn_down_kw[: GATE_PERIODS + periods]]
+        return [*(each[:periods] for each in own), self.flexibility.share[: GATE_PERIODS + periods]]
 
-    def feed(self, now: Outlook, reference: Reference) -> bool:
-        """Set the start, what is expected, and what the plant is linearised about.
+    def feed(self, now: Outlook) -> bool:
+        """Set the start and what is expected of all but the hall.
 
         Returns:
-            Whether battery and hall are where they may be.
+            Whether the battery is where it may be.
         """
         within = self.battery.feed(now.energy_kwh, now.stored_gbp_per_mwh)
         self.capacity.feed(now.tenant_kw, now.to_auction, now.sellable_kw, now.paid_gbp_per_kw, now.sold_share)
         self.compute.feed(
             now.committed_kw, now.waiting_kw, now.due_kw, now.arriving_kw, now.level_sd, now.end_gbp_per_mwh
         )
-        within &= self.thermal.feed(now.hall, reference, now.wet_bulb_c, now.end_gbp_per_mwh)
         self.flexibility.feed(now.sold_kw, now.wanted_kw, now.deliverable_kw, now.flexibility_gbp_per_mwh)
         self._import_price.value = now.import_gbp_per_mwh / 1000.0
         return within
@@ -134,7 +131,7 @@ class SitePath:
         """Before any plan: running jobs run on, nothing starts, the hall holds its safe set-point."""
         idle = np.zeros(self.compute.horizon)
         it_kw = self.compute.idle_kw + self.compute.added_fraction * (now.committed_kw + now.tenant_kw)
-        rest = self.thermal.at_rest(float(it_kw[0]))
+        rest = self._near.at_rest(float(it_kw[0]))
         turn_down_kw = np.zeros(self.flexibility.leads)
         turn_down_kw[: len(now.sold_kw)] = now.sold_kw
         return Plan(

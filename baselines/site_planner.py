@@ -10,7 +10,7 @@ from baselines.program import SOLVERS, Program
 from baselines.site_path import SitePath
 from baselines.site_plan import Outlook, Plan, Prices
 from baselines.tail_risk import Risk
-from baselines.thermal_block import Reference
+from baselines.thermal_block import Linearisation, Reference
 from data.arrivals import ExpectedJobs
 from models.site import Site
 
@@ -71,7 +71,8 @@ class SitePlanner:
         self.relaxed_plans = self.failed_plans = 0
         self.cost_gbp, self.solved = 0.0, False
         self._weight = np.array(weight)
-        self._paths = [SitePath(site, jobs, prices, horizon, leads) for _ in weight]
+        self._near = Linearisation(site.hall, site.chiller, horizon)
+        self._paths = [SitePath(site, self._near, jobs, prices, leads) for _ in weight]
         self.capacity_kw, self.compute = self._paths[0].capacity_kw, self._paths[0].compute
         share = self._weight.size * self._weight
         costs = [part * path.cost_gbp for part, path in zip(share, self._paths, strict=True)]
@@ -101,7 +102,7 @@ class SitePlanner:
         """The cheapest plan, mean of those of all paths; if no solver finds one, the last a period later, or rest.
 
         Args:
-            *paths: What is expected on each; state and commitments are the same.
+            *paths: What is expected on each; state, commitments and weather are the same.
 
         Raises:
             ValueError: An input is not finite, or there is not one outlook for each path.
@@ -114,7 +115,8 @@ class SitePlanner:
                     raise ValueError(f"a plan needs finite numbers; {name} is {value}")
         last = self._last.later() if self._last else self._paths[0].rest(paths[0])
         reference = Reference(last.it_kw, last.setpoint_c, last.fan_fraction)
-        within = [path.feed(now, reference) for path, now in zip(self._paths, paths, strict=True)]
+        hall_within = self._near.feed(paths[0].hall, reference, paths[0].wet_bulb_c, paths[0].end_gbp_per_mwh)
+        within = [hall_within, *(path.feed(now) for path, now in zip(self._paths, paths, strict=True))]
         self.solved = self._program.solve()
         if not self.solved:
             self.failed_plans += 1

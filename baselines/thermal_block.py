@@ -1,6 +1,7 @@
 """A hall and its cooling plant as part of a linear program, linearised about a reference run of the model itself."""
 
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import cvxpy as cp
 import numpy as np
@@ -89,6 +90,78 @@ def linearised(
     return outputs, slopes
 
 
+class Linearisation:
+    """A hall and its plant near a reference run, as parameters of a program; paths that begin alike share one.
+
+    Attributes:
+        mass_c: Thermal mass of the reference at the end of each period, shape (horizon,).
+        setpoint_c: Set-point of the reference, shape (horizon,).
+        fan_fraction: Its fan speed, shape (horizon,).
+        lowest: Moves from the reference that are allowed and trusted, of set-point and fan speed, shape (2, horizon).
+        highest: The same, upwards.
+        end_heat_gbp_per_k: What the removal of the heat that a state holds at the end costs, shape (STATES,).
+    """
+
+    def __init__(self, hall: Hall, chiller: Chiller, horizon: int) -> None:
+        """Lay out the parameters for the simulated hall and plant."""
+        self.hall, self.chiller, self.horizon = hall, chiller, horizon
+        self._unmoved = cp.Parameter((OUTPUTS, horizon))  # outputs without any IT power and without moves
+        self._slopes = cp.Parameter((OUTPUTS * INPUTS, horizon))  # few large parameters cost less than many small ones
+        self.mass_c, self.setpoint_c, self.fan_fraction = (cp.Parameter(horizon) for _ in range(3))
+        self.lowest, self.highest = cp.Parameter((2, horizon)), cp.Parameter((2, horizon))
+        self.end_heat_gbp_per_k = cp.Parameter(STATES)
+
+    def outputs(self, inputs: Sequence[Any]) -> list[Any]:
+        """Each of the `OUTPUTS` in every period, shape (horizon,); states come as moves from the reference.
+
+        Args:
+            inputs: In their order moves of the states at the start, IT power itself, moves of set-point and fan speed.
+        """
+        return [
+            self._unmoved[o] + sum(cp.multiply(self._slopes[INPUTS * o + i], x) for i, x in enumerate(inputs))
+            for o in range(OUTPUTS)
+        ]
+
+    def at_rest(self, it_kw: float) -> Reference:
+        """A reference to begin with: the safe set-point, fans after the load."""
+        load_kw = np.full(self.horizon, it_kw)
+        setpoint_c, fan = hall_model.feasible_action(
+            self.hall, np.nan, hall_model.matched_fan_fraction(self.hall, it_kw)
+        )
+        return Reference(load_kw, np.full(self.horizon, setpoint_c), np.full(self.horizon, fan))
+
+    def feed(self, state: HallState, reference: Reference, wet_bulb_c: Floats, end_price_gbp_per_mwh: float) -> bool:
+        """Set the start, what to linearise about, the weather and the price of what is left to remove.
+
+        Returns:
+            Whether the temperatures were such as a hall has; one outside is taken as the nearest edge.
+        """
+        h = self.hall
+        held = HallState(*(float(np.clip(c, *HEAT_C)) for c in state))
+        low_c, high_c = hall_model.setpoint_limits_c(h)
+        low, high = hall_model.fan_limits(h)
+        reference = Reference(
+            np.maximum(reference.it_kw, 0.0),
+            np.clip(reference.setpoint_c, low_c, high_c),
+            np.clip(reference.fan_fraction, low, high),
+        )
+        for bound, trusted, ends in ((self.lowest, -1.0, (low_c, low)), (self.highest, 1.0, (high_c, high))):
+            moves = np.array([[ends[0]], [ends[1]]]) - np.array([reference.setpoint_c, reference.fan_fraction])
+            most = trusted * np.array([[MAX_SETPOINT_MOVE_K], [MAX_FAN_MOVE]])
+            bound.value = np.maximum(moves, most) if trusted < 0.0 else np.minimum(moves, most)
+        outputs, slopes = linearised(h, self.chiller, held, reference, wet_bulb_c)
+        unmoved = outputs - slopes[:, :, STATES] * reference.it_kw[:, None]
+        unmoved[:, :STATES] -= outputs[:, :STATES]
+        self._unmoved.value = unmoved.T
+        self._slopes.value = slopes.reshape(self.horizon, OUTPUTS * INPUTS).T
+        self.mass_c.value, self.setpoint_c.value = outputs[:, 0], reference.setpoint_c
+        self.fan_fraction.value = reference.fan_fraction
+        removal = electricity_per_heat(self.chiller, reference.it_kw[-1], outputs[-1, 2], wet_bulb_c[-1])
+        stores = np.array([h.mass_capacity_kwh_per_k, h.air_capacity_kwh_per_k, h.loop_capacity_kwh_per_k])
+        self.end_heat_gbp_per_k.value = stores * removal * max(end_price_gbp_per_mwh, 0.0) / 1000.0
+        return held == state
+
+
 class ThermalBlock:
     """Temperatures and electricity as deviations from a reference run.
 
@@ -98,7 +171,6 @@ class ThermalBlock:
 
     Attributes:
         cooling_kw: Electricity of plant and fans, shape (horizon,).
-        inlet_c: Rack inlets at the end of each period, shape (horizon,).
         mass_c: Thermal mass at the end of each period, shape (horizon,).
         setpoint_c: Supply set-point, shape (horizon,).
         fan_fraction: Fan speed, shape (horizon,).
@@ -109,95 +181,38 @@ class ThermalBlock:
         constraints: Dynamics, trust region and limits.
     """
 
-    def __init__(
-        self,
-        hall: Hall,
-        chiller: Chiller,
-        penalty: InletPenalty,
-        it_kw: cp.Expression,
-        horizon: int,
-        inlet_margin_k: float,
-    ) -> None:
+    def __init__(self, near: Linearisation, penalty: InletPenalty, it_kw: cp.Expression, inlet_margin_k: float) -> None:
         """Lay out the block.
 
         Args:
-            hall: The simulated hall's own parameters.
-            chiller: Of its plant.
+            near: The simulated hall and plant near a reference.
             penalty: What warm inlets cost.
-            it_kw: IT power of the plan, shape (horizon,): another block's, or a parameter.
-            horizon: Number of half-hours planned.
+            it_kw: IT power of the plan, free of parameters, shape (horizon,).
             inlet_margin_k: Kept from the recommended inlet.
         """
-        self._hall, self._chiller, self.horizon = hall, chiller, horizon
-        self._outputs = cp.Parameter((OUTPUTS, horizon))
-        self._slopes = cp.Parameter((OUTPUTS * INPUTS, horizon))  # few large parameters cost less than many small ones
-        self._reference = Reference(cp.Parameter(horizon), cp.Parameter(horizon), cp.Parameter(horizon))
-        self._end_heat_value = cp.Parameter(STATES)  # GBP per K of each state
-        self._lowest, self._highest = cp.Parameter((2, horizon)), cp.Parameter((2, horizon))  # moves
-
-        moves = [cp.Variable(horizon) for _ in range(STATES + 2)]  # of states at the end, set-point and fan speed
-        states, (setpoint, fan) = moves[:STATES], moves[STATES:]
-        it_move = cp.Variable(horizon)
-        inputs = [*(cp.hstack([0.0, s[:-1]]) for s in states), it_move, setpoint, fan]
-        changed = [
-            sum(cp.multiply(self._slopes[INPUTS * o + i], x) for i, x in enumerate(inputs)) for o in range(OUTPUTS)
-        ]
-        self.cooling_kw = cp.Variable(horizon)
-        warm, self.hot_k = cp.Variable(horizon, nonneg=True), cp.Variable(horizon, nonneg=True)
-        self.setpoint_c = self._reference.setpoint_c + setpoint
-        self.fan_fraction = self._reference.fan_fraction + fan
-        self.mass_c = self._outputs[0] + states[0]
-        self.inlet_c = self._outputs[4] + changed[4]
-        moved = cp.sum_squares(setpoint / MAX_SETPOINT_MOVE_K) + cp.sum_squares(fan / MAX_FAN_MOVE)
-        warm_gbp_per_h = penalty.recommended_gbp_per_c_h * cp.sum(warm)
+        hall, horizon = near.hall, near.horizon
+        states = [cp.Variable(horizon) for _ in range(STATES)]  # moves at the end of each period
+        setpoint, fan = cp.Variable(horizon), cp.Variable(horizon)
+        *after, self.cooling_kw, inlet_c = near.outputs(
+            [*(cp.hstack([0.0, s[:-1]]) for s in states), it_kw, setpoint, fan]
+        )
+        # Above the first limit, up to the second, and above that: a segment each, and one row for both.
+        warm_c = hall.recommended_inlet_c - inlet_margin_k
+        warm_k = cp.Variable(horizon, bounds=[0.0, hall.allowable_inlet_c - warm_c])
+        self.hot_k = cp.Variable(horizon, nonneg=True)
+        self.setpoint_c, self.fan_fraction = near.setpoint_c + setpoint, near.fan_fraction + fan
+        self.mass_c = near.mass_c + states[0]
+        warm_gbp_per_h = penalty.recommended_gbp_per_c_h * cp.sum(warm_k + self.hot_k)
         self.warm_gbp = PERIOD_H * (warm_gbp_per_h + penalty.allowable_gbp_per_c_h * cp.sum(self.hot_k))
-        self.cost_gbp = self.warm_gbp + self._end_heat_value @ cp.hstack([s[-1] for s in states])
-        self.moves_gbp = MOVE_GBP_PER_KW * chiller.capacity_kw * moved
+        self.cost_gbp = self.warm_gbp + near.end_heat_gbp_per_k @ cp.hstack([s[-1] for s in states])
+        # Squares of variables alone: of anything else each would be a variable and a row more.
+        moved = cp.sum_squares(setpoint) / MAX_SETPOINT_MOVE_K**2 + cp.sum_squares(fan) / MAX_FAN_MOVE**2
+        self.moves_gbp = MOVE_GBP_PER_KW * near.chiller.capacity_kw * moved
         self.constraints = [
-            it_move == it_kw - self._reference.it_kw,
-            *(state == change for state, change in zip(states, changed, strict=False)),
-            self.cooling_kw == self._outputs[3] + changed[3],
-            warm >= self.inlet_c - (hall.recommended_inlet_c - inlet_margin_k),
-            self.hot_k >= self.inlet_c - hall.allowable_inlet_c,
-            setpoint >= self._lowest[0],
-            setpoint <= self._highest[0],
-            fan >= self._lowest[1],
-            fan <= self._highest[1],
+            *(state == end for state, end in zip(states, after, strict=True)),
+            warm_k + self.hot_k >= inlet_c - warm_c,
+            setpoint >= near.lowest[0],
+            setpoint <= near.highest[0],
+            fan >= near.lowest[1],
+            fan <= near.highest[1],
         ]
-
-    def at_rest(self, it_kw: float) -> Reference:
-        """A reference to begin with: the safe set-point, fans after the load."""
-        load_kw = np.full(self.horizon, it_kw)
-        setpoint_c, fan = hall_model.feasible_action(
-            self._hall, np.nan, hall_model.matched_fan_fraction(self._hall, it_kw)
-        )
-        return Reference(load_kw, np.full(self.horizon, setpoint_c), np.full(self.horizon, fan))
-
-    def feed(self, state: HallState, reference: Reference, wet_bulb_c: Floats, end_price_gbp_per_mwh: float) -> bool:
-        """Set the start, what to linearise about, the weather and the price of what is left to remove.
-
-        Returns:
-            Whether the temperatures were such as a hall has; one outside is taken as the nearest edge.
-        """
-        held = HallState(*(float(np.clip(c, *HEAT_C)) for c in state))
-        low_c, high_c = hall_model.setpoint_limits_c(self._hall)
-        low, high = hall_model.fan_limits(self._hall)
-        reference = Reference(
-            np.maximum(reference.it_kw, 0.0),
-            np.clip(reference.setpoint_c, low_c, high_c),
-            np.clip(reference.fan_fraction, low, high),
-        )
-        for bound, trusted, ends in ((self._lowest, -1.0, (low_c, low)), (self._highest, 1.0, (high_c, high))):
-            moves = np.array([[ends[0]], [ends[1]]]) - np.array([reference.setpoint_c, reference.fan_fraction])
-            most = trusted * np.array([[MAX_SETPOINT_MOVE_K], [MAX_FAN_MOVE]])
-            bound.value = np.maximum(moves, most) if trusted < 0.0 else np.minimum(moves, most)
-        outputs, slopes = linearised(self._hall, self._chiller, held, reference, wet_bulb_c)
-        for parameter, values in zip(self._reference, reference, strict=True):
-            parameter.value = values
-        self._outputs.value = outputs.T
-        self._slopes.value = slopes.reshape(self.horizon, OUTPUTS * INPUTS).T
-        removal = electricity_per_heat(self._chiller, reference.it_kw[-1], outputs[-1, 2], wet_bulb_c[-1])
-        h = self._hall
-        stores = np.array([h.mass_capacity_kwh_per_k, h.air_capacity_kwh_per_k, h.loop_capacity_kwh_per_k])
-        self._end_heat_value.value = stores * removal * max(end_price_gbp_per_mwh, 0.0) / 1000.0
-        return held == state

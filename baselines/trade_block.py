@@ -15,6 +15,7 @@ class CapacityBlock:
 
     Attributes:
         tenant_kw: Sold, shape (horizon,).
+        share: Of what can be sold where a block starts, shape (horizon,).
         cost_gbp: Payments of tenants, as a cost (0 or less).
         constraints: Constant within a block, at most what is expected to sell.
     """
@@ -23,17 +24,14 @@ class CapacityBlock:
         """Lay out the block; `sellable_kw` is the most that is sold at once."""
         self._sellable_kw, self.horizon = sellable_kw, horizon
         self._sold_kw = cp.Parameter(horizon)  # for the running block, in the first place
-        self._change_kw = cp.Parameter(horizon, nonneg=True)
-        self._limit_kw = cp.Parameter(horizon, nonneg=True)
+        self._kept = cp.Parameter(horizon, nonneg=True)  # 1 within a block, 0 where one starts
+        self._limit_kw = cp.Parameter(horizon, nonneg=True)  # of what sells where a block starts, else 0
         self._value = cp.Parameter(horizon)  # GBP per kW, where a block starts
-        self.tenant_kw = cp.Variable(horizon, nonneg=True)
-        change_kw = self.tenant_kw - cp.hstack([0.0, self.tenant_kw[:-1]]) - self._sold_kw
+        # A share of what sells and not power within bounds that often meet: a solver needs an interior.
+        self.share, self.tenant_kw = cp.Variable(horizon, bounds=[0.0, 1.0]), cp.Variable(horizon)
+        kept_kw = cp.multiply(self._kept, cp.hstack([0.0, self.tenant_kw[:-1]]))
         self.cost_gbp = -self._value @ self.tenant_kw
-        self.constraints = [
-            change_kw <= self._change_kw,
-            change_kw >= -self._change_kw,
-            self.tenant_kw <= self._limit_kw,
-        ]
+        self.constraints = [self.tenant_kw == self._sold_kw + kept_kw + cp.multiply(self._limit_kw, self.share)]
 
     def feed(
         self, sold_kw: float, to_auction: int, sellable_now_kw: float, paid_gbp_per_kw: Floats, sold_share: Floats
@@ -52,15 +50,11 @@ class CapacityBlock:
         # A block that the horizon cuts costs energy inside only, so it earns in the same proportion.
         inside = np.minimum(self.horizon - lead, BLOCK_PERIODS) / BLOCK_PERIODS
         self._value.value = np.where(starts, paid_gbp_per_kw * inside, 0.0)
-        self._change_kw.value = np.where(starts, self._sellable_kw, 0.0)
-        limit_kw = np.full(self.horizon, self._sellable_kw)
-        at_start = np.where(starts, sold_share * self._sellable_kw, self._sellable_kw)
-        limit_kw = np.minimum(limit_kw, at_start)
+        self._kept.value = np.where(starts, 0.0, 1.0)
+        most_kw = np.minimum(sold_share, 1.0) * self._sellable_kw
         if to_auction == 0:
-            limit_kw[0] = min(sold_share[0] * sellable_now_kw, self._sellable_kw)
-        else:
-            limit_kw[:to_auction] = max(self._sellable_kw, sold_kw)
-        self._limit_kw.value = np.maximum(limit_kw, 0.0)
+            most_kw[0] = min(sold_share[0] * sellable_now_kw, self._sellable_kw)
+        self._limit_kw.value = np.where(starts, np.maximum(most_kw, 0.0), 0.0)
         self._sold_kw.value = np.where((lead == 0) & (to_auction > 0), sold_kw, 0.0)
 
 
@@ -72,6 +66,7 @@ class FlexibilityBlock:
 
     Attributes:
         turn_down_kw: Sold by now, or to be offered, shape (leads,).
+        share: Of what can be offered, shape (leads,).
         cost_gbp: Revenue and charges, as a cost.
         constraints: Limits of the offer, delivery.
     """
@@ -85,17 +80,16 @@ class FlexibilityBlock:
             leads: Periods ahead that the DSO's wants are shown.
         """
         self._terms, self.leads = terms, leads
-        self._least_kw, self._most_kw = cp.Parameter(leads, nonneg=True), cp.Parameter(leads, nonneg=True)
+        self._sold_kw, self._open_kw = cp.Parameter(leads, nonneg=True), cp.Parameter(leads, nonneg=True)
         self._deliverable_kw = cp.Parameter(leads)  # baseline less a margin
         self._price = cp.Parameter(leads, nonneg=True)  # GBP per kWh
-        self.turn_down_kw, short_kw = cp.Variable(leads), cp.Variable(leads, nonneg=True)
-        lost = (1.0 + terms.shortfall_factor) * short_kw
-        self.cost_gbp = PERIOD_H * self._price @ (lost - self.turn_down_kw)
-        self.constraints = [
-            self.turn_down_kw >= self._least_kw,
-            self.turn_down_kw <= self._most_kw,
-            short_kw >= self.turn_down_kw - self._deliverable_kw + grid_kw[:leads],
-        ]
+        self._sold_gbp_per_h, self._open_gbp_per_h = cp.Parameter(), cp.Parameter(leads)
+        # Offered is a share of what may still be: where nothing is, power would have no interior.
+        self.share, short_kw = cp.Variable(leads, bounds=[0.0, 1.0]), cp.Variable(leads, nonneg=True)
+        self.turn_down_kw = self._sold_kw + cp.multiply(self._open_kw, self.share)
+        lost_gbp_per_h = (1.0 + terms.shortfall_factor) * self._price @ short_kw
+        self.cost_gbp = PERIOD_H * (lost_gbp_per_h - self._sold_gbp_per_h - self._open_gbp_per_h @ self.share)
+        self.constraints = [short_kw >= self.turn_down_kw - self._deliverable_kw + grid_kw[:leads]]
 
     def feed(
         self, sold_kw: tuple[float, ...], wanted_kw: Floats, baseline_kw: Floats, price_gbp_per_mwh: Floats
@@ -109,10 +103,12 @@ class FlexibilityBlock:
             price_gbp_per_mwh: Expected price of turn-down, shape (leads,).
         """
         assert len(sold_kw) == GATE_PERIODS
-        most_kw = np.minimum(wanted_kw, self._terms.max_offer_kw)
-        most_kw[:GATE_PERIODS] = sold_kw
-        least_kw = np.zeros(self.leads)
-        least_kw[:GATE_PERIODS] = sold_kw
-        self._most_kw.value, self._least_kw.value = most_kw, least_kw
+        open_kw = np.clip(wanted_kw, 0.0, self._terms.max_offer_kw)
+        open_kw[:GATE_PERIODS] = 0.0
+        closed_kw = np.zeros(self.leads)
+        closed_kw[:GATE_PERIODS] = sold_kw
+        most_kw = closed_kw + open_kw
+        price = np.where(most_kw > 0.0, np.maximum(price_gbp_per_mwh, 0.0), 0.0) / 1000.0
+        self._sold_kw.value, self._open_kw.value, self._price.value = closed_kw, open_kw, price
+        self._sold_gbp_per_h.value, self._open_gbp_per_h.value = float(price @ closed_kw), price * open_kw
         self._deliverable_kw.value = baseline_kw
-        self._price.value = np.where(most_kw > 0.0, np.maximum(price_gbp_per_mwh, 0.0), 0.0) / 1000.0

@@ -193,6 +193,33 @@ def test_two_solvers_agree_on_the_plan_s_cost(system):
     assert costs[0] == pytest.approx(costs[1], rel=1e-4)
 
 
+def test_a_plan_hangs_on_no_plan_found_before(system, planner):
+    now = _outlook(energy_kwh=300.0, hall=HallState(28.0, 30.0, 20.0))
+    for before in (_outlook(), _outlook(to_auction=0, tenant_kw=0.0, import_gbp_per_mwh=np.full(N, -20.0))):
+        planner.plan(before)
+    planner.forget()
+    again, first = planner.plan(now), _planner(system.site).plan(now)
+    for name in first._fields:
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name), err_msg=name)
+
+
+def test_a_network_price_is_paid_for_import_and_not_for_export(system):
+    site = system.site._replace(battery=system.site.battery._replace(max_discharge_kw=600.0), adders=Adders(0.0, 0.0))
+    dear = np.where(np.arange(N) == 2, 3000.0, 100.0)
+    nothing_sold = {"tenant_kw": 0.0, "paid_gbp_per_kw": np.zeros(N), "wanted_kw": np.zeros(LEADS)}
+    plans, earned_gbp = [], []
+    for network in (0.0, 10.0):
+        one = _planner(site._replace(adders=Adders(network, 0.0)))
+        plans.append(one.plan(_outlook(**nothing_sold, import_gbp_per_mwh=dear)))
+        energy_gbp = 0.5 * dear @ plans[-1].grid_kw / 1000.0
+        wear_gbp = 0.5 * site.battery.wear_gbp_per_kwh * np.abs(plans[-1].power_kw).sum()
+        network_gbp = 0.5 * network * np.maximum(plans[-1].grid_kw, 0.0).sum() / 1000.0
+        assert plans[-1].grid_kw[2] < -100.0
+        assert one.earned_gbp == pytest.approx(-energy_gbp - wear_gbp - network_gbp, abs=5.0)
+        earned_gbp.append(one.earned_gbp)
+    assert earned_gbp[1] < earned_gbp[0] - 50.0
+
+
 def test_without_a_solver_the_site_rests_and_the_reason_is_logged(scenario, caplog):
     env = SystemEnv(SiteSystem(scenario))
     policy = SiteMpcPolicy.for_env(env, solvers=["MOSEK"])  # a solver that is not installed

@@ -169,6 +169,7 @@ class MPCController:
 
     Attributes:
         battery: What is planned for; `update_constraints` changes it.
+        relaxed_plans: Calls with a charge outside the battery's band, planned from its nearest edge.
         failed_plans: Calls for which no solver found a plan; the last one, a period later, stood in.
     """
 
@@ -181,7 +182,7 @@ class MPCController:
             ValueError: A parameter of the battery is out of range.
         """
         self.battery, self._adders = battery_model.checked(battery or Battery()), checked_adders(adders or Adders())
-        self._solvers, self.failed_plans = tuple(solvers), 0
+        self._solvers, self.relaxed_plans, self.failed_plans = tuple(solvers), 0, 0
         self._planners: dict[int, ScenarioPlanner] = {}
         self._stand_in = StandIn()
 
@@ -201,8 +202,8 @@ class MPCController:
             `power_kw`: grid power of every half-hour, charging positive, list of 48; the first is to be done, the later
             ones are means over the paths. `charge_fraction`: at the end of each. `expected_cost_gbp`: energy, network
             and wear, less the worth of what is left. `wear_gbp`: its part of that. `paths`: how many were planned for.
-            `solved`: False if no solver found a plan: what is given is the last plan found, a period later and as far
-            as the battery can do it, or rest.
+            `relaxed`: whether the charge was outside the band. `solved`: False if no solver found a plan: what is given
+            is the last plan found, a period later and as far as the battery can do it, or rest.
 
         Raises:
             ValueError: A column or key is missing or unknown, too few rows, or a number that is not finite.
@@ -215,8 +216,11 @@ class MPCController:
         if weight.size not in self._planners:
             self._planners[weight.size] = ScenarioPlanner(b, self._adders, weight.size, self._solvers)
         energy_kwh = charge_fraction * b.capacity_kwh
-        found = self._planners[weight.size].plan(energy_kwh, prices, weight, worth)
-        solved = found is not None
+        planner = self._planners[weight.size]
+        planner.relaxed_plans = 0
+        found = planner.plan(energy_kwh, prices, weight, worth)
+        solved, relaxed = found is not None, planner.relaxed_plans > 0
+        self.relaxed_plans += int(relaxed)
         if found is None:
             self.failed_plans += 1
             found = _carried_out(b, energy_kwh, self._stand_in.plan_kw(), weight.size)
@@ -233,6 +237,7 @@ class MPCController:
             "expected_cost_gbp": float(weight @ cost_gbp),
             "wear_gbp": float(weight @ wear_gbp),
             "paths": int(weight.size),
+            "relaxed": relaxed,
             "solved": solved,
         }
 

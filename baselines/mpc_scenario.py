@@ -113,12 +113,12 @@ class ScenarioMpcPolicy:
 
     def reset(self, seed: int) -> None:
         """Begin a new episode."""
-        self.failed_plans = 0
+        self.failed_plans = self.planner.relaxed_plans = 0
         self._stand_in.forget()
 
     def counts(self) -> dict[str, int]:
-        """Plans that no solver found."""
-        return {"failed_plans": self.failed_plans}
+        """Plans that began outside the band of energy, and plans that no solver found."""
+        return {"relaxed_plans": self.planner.relaxed_plans, "failed_plans": self.failed_plans}
 
     def believed(self) -> dict[str, float]:
         """What the last plan expects of the coming day, and the worth of a MWh in store that it counts with."""

@@ -25,6 +25,7 @@ class ScenarioPlanner:
 
     Attributes:
         cost_gbp: Of the last plan found, less the worth of what it leaves in store.
+        relaxed_plans: Plans so far that began outside the band of energy, and were made from its nearest edge.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ScenarioPlanner:
         Raises:
             ValueError: A weight or a tail is out of range.
         """
-        self.cost_gbp = 0.0
+        self.cost_gbp, self.relaxed_plans = 0.0, 0
         self._blocks = [BatteryBlock(battery, FORECAST_PERIODS) for _ in range(paths)]
         # Money of each path times its probability: prices come multiplied, as the program must be linear in them. All
         # is counted as often as there are paths, or the coefficients would get small for the solvers.
@@ -92,8 +93,8 @@ class ScenarioPlanner:
         Returns:
             Power in kW, energy in kWh and wear in GBP, the first two of shape (paths, FORECAST_PERIODS).
         """
-        for block in self._blocks:
-            block.feed(energy_kwh, 0.0, first_h)
+        within = [block.feed(energy_kwh, 0.0, first_h) for block in self._blocks]
+        self.relaxed_plans += int(not all(within))
         share = self._paths * weight
         self._price.value = share[:, None] * price_gbp_per_mwh / 1000.0
         self._weight.value = share

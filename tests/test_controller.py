@@ -70,6 +70,16 @@ def test_the_battery_can_do_the_first_step_and_stay_within_its_band(prices, char
     assert all(b.min_fraction - 1e-3 <= share <= b.max_fraction + 1e-3 for share in answer["charge_fraction"])
 
 
+@pytest.mark.parametrize(("charge_fraction", "outside"), [(0.0, True), (0.15, False), (0.9, False), (1.0, True)])
+def test_a_charge_outside_the_band_is_planned_from_its_edge_and_counted(charge_fraction, outside):
+    controller = MPCController()
+    answer = controller.optimize_horizon(_frame(), {"charge_fraction": charge_fraction})
+    assert answer["solved"]
+    assert answer["relaxed"] == outside == bool(controller.relaxed_plans)
+    edge = controller.optimize_horizon(_frame(), {"charge_fraction": min(max(charge_fraction, 0.15), 0.9)})
+    assert {**edge, "relaxed": outside} == answer
+
+
 def test_new_constraints_hold_from_the_next_plan_on():
     controller = MPCController()
     controller.optimize_horizon(_frame(), STATE)

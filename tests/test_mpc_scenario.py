@@ -18,6 +18,7 @@ from data import splits
 from data.publication import hide_unpublished
 from data.splits import SPLITS
 from envs.battery import BatterySystem
+from envs.fields import position
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from models.battery import Battery
@@ -162,8 +163,20 @@ def test_without_a_solver_it_rests_and_counts(env, fit, fan, caplog):
     policy = ScenarioMpcPolicy(Battery(), Adders(), fields, [fit[0]], [fan], solvers=["NO_SUCH_SOLVER"])
     observation, _ = env.reset(seed=0)
     assert policy.act(observation) == 0.0
-    assert policy.counts() == {"failed_plans": 1}
+    assert policy.counts() == {"relaxed_plans": 0, "failed_plans": 1}
     assert "NO_SUCH_SOLVER" in caplog.text
+
+
+def test_a_charge_outside_the_band_is_counted(env, fit, fan):
+    fields = env.system.observation_fields
+    policy = ScenarioMpcPolicy(Battery(), Adders(), fields, [fit[0]], [fan])
+    observation, _ = env.reset(seed=0)
+    for charge_fraction in (0.5, 0.05, 1.0):
+        observation[position(fields, "charge_fraction")] = charge_fraction
+        assert np.isfinite(policy.act(observation)).all()
+    assert policy.counts() == {"relaxed_plans": 2, "failed_plans": 0}
+    policy.reset(0)
+    assert policy.counts()["relaxed_plans"] == 0
 
 
 def test_what_is_out_of_range_is_refused(env, fit, fan):

@@ -147,4 +147,8 @@ def _same(row: dict, other: dict) -> bool:
 
 if __name__ == "__main__":
     sys.argv = ["walk_forward=true" if word == "--walk-forward" else word for word in sys.argv]
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        logger.warning("stopped; what was played is kept: the same command goes on from there")
+        sys.exit(130)

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Final, TypeVar
 
@@ -20,7 +22,7 @@ _worker: dict[str, Any] = {}  # what this process was given when it started
 
 
 def run_all(work: Work[Task], tasks: Sequence[Task], sizes: Sequence[int], jobs: int) -> None:
-    """Do every task once; the first error ends all.
+    """Do every task once; the first error, or Ctrl-C, ends all at once.
 
     Processes are spawned, not forked, so they share nothing with this one; `work` is sent to each of them once. They
     end with this process, however it ends.
@@ -46,7 +48,9 @@ def run_all(work: Work[Task], tasks: Sequence[Task], sizes: Sequence[int], jobs:
             return
         context = multiprocessing.get_context("spawn")
         counter = context.Value("q", 0)
-        with ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (work, counter)) as pool:
+        over, end = context.Pipe(duplex=False)  # once it is closed the workers end, whatever they are at
+        given = (work, counter, over)
+        with over, end, ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, given) as pool:
             futures = [pool.submit(_do, task) for task in tasks]
             try:
                 left = set(futures)
@@ -57,6 +61,7 @@ def run_all(work: Work[Task], tasks: Sequence[Task], sizes: Sequence[int], jobs:
                     title = _title(len(futures) - len(left), len(futures))
                     progress.update(bar, completed=counter.value, description=title)
             except BaseException:
+                end.close()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -65,16 +70,17 @@ def _title(done: int, total: int) -> str:
     return f"run {done} of {total}"
 
 
-def _begin(work: Work[Task], counter: Any) -> None:
+def _begin(work: Work[Task], counter: Any, over: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     _worker.update(work=work, counter=counter)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent.sentinel, over), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
+def _end_with(sentinel: int, over: Connection) -> None:
     """A worker whose parent was killed would wait for work for ever."""
-    wait_for([sentinel])
+    wait_for([sentinel, over])
     os._exit(1)
 
 

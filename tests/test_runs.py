@@ -73,6 +73,9 @@ def test_a_fingerprint_tells_contents_apart_and_ignores_their_order(one, other):
         assert fingerprint(one) != fingerprint(other)
 
 
+LONG = 99  # a task that nobody waits for
+
+
 class Recorder:
     """Leaves a file per task with the process that did it."""
 
@@ -82,6 +85,8 @@ class Recorder:
     def __call__(self, task, advance):
         if task < 0:
             raise ValueError(f"task {task} is below zero")
+        if task == LONG:
+            time.sleep(200.0)
         advance(2)
         (self.folder / str(task)).write_text(str(os.getpid()))
 
@@ -99,6 +104,14 @@ def test_every_task_is_done_once_here_or_in_other_processes(tmp_path, monkeypatc
         run_all(Recorder(tmp_path), [-1], [1], 1)
     with pytest.raises(ValueError, match="jobs is 0"):
         run_all(Recorder(tmp_path), [], [], 0)
+
+
+def test_what_ends_all_waits_for_no_task(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="below zero"):
+        run_all(Recorder(tmp_path), [LONG, LONG - 1, -1, LONG, LONG], [1] * 5, 2)
+    assert time.monotonic() - began < 100.0
 
 
 def arena(folder: Path, *more: str) -> tuple[Arena, list[Task]]:

@@ -132,7 +132,7 @@ class Orders:
             text = rfc8785.dumps(dict(payload)).decode()
         except (rfc8785.CanonicalizationError, TypeError) as error:
             raise ValueError(f"the payload of order {client_order_id!r} must be plain JSON: {error}") from error
-        known = _find(connection, client_order_id)
+        known = find(connection, client_order_id)
         if known is not None:
             if known.payload != text:
                 raise ValueError(
@@ -167,17 +167,16 @@ class Orders:
     def get(self, client_order_id: str) -> Order | None:
         """One order, None where there is none of that id."""
         with self._store.reading() as connection:
-            return _find(connection, client_order_id)
+            return find(connection, client_order_id)
 
     def knows(self, connection: sa.Connection, client_order_id: str) -> bool:
         """Whether there is an order of that id, within a transaction."""
-        return _find(connection, client_order_id) is not None
+        return find(connection, client_order_id) is not None
 
     def newest(self, count: int) -> list[Order]:
         """The orders last written, newest first."""
-        query = sa.select(order_table).order_by(order_table.c.written_at.desc()).limit(count)
         with self._store.reading() as connection:
-            return [_order(row) for row in connection.execute(query)]
+            return newest(connection, count)
 
     def _send(self, client_order_id: str, clock: Callable[[], datetime], may_send: Callable[[], bool]) -> Order | None:
         order, before = self._claim(client_order_id, clock())
@@ -207,7 +206,7 @@ class Orders:
     def _claim(self, client_order_id: str, now: datetime) -> tuple[Order | None, State]:
         """Mark an order as perhaps sent, before it is; until the retry is due nobody else touches it."""
         with self._store.writing() as connection:
-            order = _find(connection, client_order_id)
+            order = find(connection, client_order_id)
             if order is None or order.state not in OPEN or not _is_due(order, now):
                 return None, State.WRITTEN
             if order.state is State.WRITTEN and now >= order.closes_at:
@@ -233,6 +232,22 @@ class Orders:
         return order
 
 
+def newest(connection: sa.Connection, count: int, before: Order | None = None) -> list[Order]:
+    """The orders last written, or those written before one of them, newest first."""
+    written = sa.tuple_(order_table.c.written_at, order_table.c.client_order_id)
+    query = sa.select(order_table).order_by(*(column.desc() for column in written.clauses)).limit(count)
+    if before is not None:
+        query = query.where(written < (before.written_at, before.client_order_id))
+    return [_order(row) for row in connection.execute(query)]
+
+
+def find(connection: sa.Connection, client_order_id: str) -> Order | None:
+    """One order, None where there is none of that id."""
+    query = sa.select(order_table).where(order_table.c.client_order_id == client_order_id)
+    row = connection.execute(query).first()
+    return None if row is None else _order(row)
+
+
 def _is_due(order: Order, now: datetime) -> bool:
     """A time further off than any wait is long means that the clock went back: then it is due too."""
     return not now < order.due_at <= now + timedelta(seconds=LONGEST_RETRY_S)
@@ -242,12 +257,6 @@ def _delay(attempts: int) -> timedelta:
     """Doubles with every attempt up to a minute, and is drawn from its upper half so that many orders spread out."""
     longest_s = min(FIRST_RETRY_S * 2.0 ** min(attempts - 1, 16), LONGEST_RETRY_S)
     return timedelta(seconds=longest_s * random.uniform(0.5, 1.0))
-
-
-def _find(connection: sa.Connection, client_order_id: str) -> Order | None:
-    query = sa.select(order_table).where(order_table.c.client_order_id == client_order_id)
-    row = connection.execute(query).first()
-    return None if row is None else _order(row)
 
 
 def _order(row: sa.Row[Any]) -> Order:

@@ -1,5 +1,6 @@
 """Orders against a market in a process of its own, reached over HTTP, while ours is killed."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,13 +14,16 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatch.audit import Audit
 from dispatch.orders import Orders, Refused, State
 from dispatch.store import Store
+from server.trades import trades_section
 
 ROOT = Path(__file__).parent.parent
 NOON = datetime(2024, 3, 31, 12, 0, tzinfo=UTC)
@@ -255,3 +259,48 @@ def test_the_journal_survives_on_disk(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         rows = connection.execute("SELECT client_order_id, state FROM market_order").fetchall()
     assert rows == [("bid-1", "written")]
+
+
+def trades_at(store, **query):
+    app = FastAPI()
+    app.include_router(trades_section(store).router)
+    transport = httpx.ASGITransport(app=app)
+
+    async def ask():
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get("/v1/trades", params=query)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
+def test_the_pages_of_trades_hold_every_order_once_and_the_newest_first(store, count):
+    orders = Orders(store, Audit(store), Book())
+    names = [f"bid-{i}" for i in range(5)]
+    for i, name in enumerate(names):
+        place(store, orders, name, at=NOON + timedelta(seconds=i // 2))  # some within one instant
+    found, page = [], trades_at(store, count=count).json()
+    while page:
+        assert len(page) <= count
+        found += [trade["client_order_id"] for trade in page]
+        page = trades_at(store, count=count, before=found[-1]).json()
+    assert found == names[::-1]
+
+
+def test_a_trade_says_what_was_sent_how_far_it_came_and_what_the_market_said(store):
+    orders = Orders(store, Audit(store), Book(["answer", "refuse"]))
+    place(store, orders, "good", {"power_kw": 1.5})
+    place(store, orders, "unwanted", at=NOON + timedelta(seconds=1))
+    orders.send_due(Clock(NOON + timedelta(seconds=2)))
+    place(store, orders, "fresh", at=NOON + timedelta(seconds=3))
+    fresh, unwanted, good = trades_at(store).json()
+    assert (fresh["state"], fresh["attempts"], fresh["answer"]) == ("written", 0, None)
+    assert (unwanted["state"], unwanted["answer"]) == ("rejected", {"reason": "not wanted"})
+    assert (good["state"], good["payload"], good["answer"]) == ("accepted", {"power_kw": 1.5}, {"status": "accepted"})
+    assert (good["written_at"], good["closes_at"]) == ("2024-03-31T12:00:00Z", "2024-03-31T13:00:00Z")
+
+
+def test_a_page_after_an_order_that_there_is_not_is_refused(store):
+    answer = trades_at(store, before="bid-x")
+    assert answer.status_code == 404
+    assert "there is no order 'bid-x'" in answer.text

@@ -31,7 +31,8 @@ from server.orders import orders_section
 from server.risk_routes import risk_section
 from server.settings import Settings
 from server.system import system_section
-from server.tracing import trace
+from server.tracing import TracedDesk, collected_at, trace
+from server.trades import trades_section
 from server.work import (
     commit_step,
     follow_data,
@@ -112,7 +113,10 @@ def create_service(
         positive(f"operation.{name}", getattr(operation, name))
     metrics, clock = Metrics(), Clock()
     audit = Audit(store, settings.signing_key)
-    desk = Desk(dispatcher, store, operation.risk)
+    endpoint = settings.otlp_endpoint
+    traces = None if endpoint is None else collected_at(str(endpoint))
+    given = dispatcher, store, operation.risk
+    desk = Desk(*given) if traces is None else TracedDesk(traces, *given)
     live = None if operation.data_folder is None else LiveMarket(Path(operation.data_folder))
     execution = None if market is None else _execution(desk, dispatcher, store, market, live)
     metrics.read("gridpilot_orders", "Orders to the market.", "state", orders_by_state(store))
@@ -131,10 +135,16 @@ def create_service(
     plan = plan_step(desk, live, timedelta(seconds=operation.plan_every_s), sends=execution is not None)
     jobs = Jobs([*_jobs(operation, audit, settings, execution), plan, _look(parts, operation)], clock)
     edge = Edge(settings.tokens, any_host=False, requests_per_second=operation.requests_per_second)
-    sections = [live_section(desk), risk_section(desk), orders_section(store), system_section(parts, jobs)]
+    sections = [
+        live_section(desk),
+        risk_section(desk),
+        orders_section(store),
+        trades_section(store),
+        system_section(parts, jobs),
+    ]
     app = create_app(desk, sections, edge, metrics)
-    if settings.otlp_endpoint is not None:
-        trace(app, str(settings.otlp_endpoint))
+    if traces is not None:
+        trace(app, traces)
     return app
 
 

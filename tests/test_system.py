@@ -305,7 +305,7 @@ def test_what_was_looked_at_long_ago_does_not_count_as_healthy():
     assert parts.worst() is Status.DEGRADED
 
 
-def test_traces_reach_a_collector(dispatcher, kept):
+def test_an_order_s_trace_shows_every_rung_and_the_commit(dispatcher, kept):
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     spans = []
@@ -318,7 +318,7 @@ def test_traces_reach_a_collector(dispatcher, kept):
 
                 body = gzip.decompress(body)
             message = ExportTraceServiceRequest.FromString(body)
-            spans.extend(s.name for r in message.resource_spans for sc in r.scope_spans for s in sc.spans)
+            spans.extend(s for r in message.resource_spans for sc in r.scope_spans for s in sc.spans)
             self.send_response(200)
             self.end_headers()
 
@@ -331,9 +331,13 @@ def test_traces_reach_a_collector(dispatcher, kept):
     endpoint = f"http://127.0.0.1:{server.server_port}/v1/traces"
     with TestClient(create_service(dispatcher, kept, Settings(otlp_endpoint=endpoint), Operation()), **HERE) as client:
         client.get("/health/live")
-        client.get("/v1/system/jobs")
-        until(lambda: "GET /v1/system/jobs" in spans, within_s=15.0)
-    assert "GET /health/live" not in spans
+        client.post("/v1/dispatch", json={}, headers={"X-Request-ID": "order-1"})
+        until(lambda: "POST /v1/dispatch" in [span.name for span in spans], within_s=15.0)
+    order = next(span for span in spans if span.name == "POST /v1/dispatch")
+    within = [span.name for span in spans if span.parent_span_id == order.span_id]
+    assert within == ["rung policy", "rung mpc", "rung rule", "rung idle", "record"]
+    assert "order-1" in str(next(a for a in order.attributes if a.key == "http.response.header.x_request_id").value)
+    assert not any("health" in span.name for span in spans)
     server.shutdown()
     server.server_close()
     thread.join()

@@ -95,7 +95,11 @@ class World:
 
     def _told(self) -> History:
         same = not {"source", "table", "forecaster", "refit"} & set(self._changes)
-        return self._history if same else History(self.table, self.forecaster, train=self._train)
+        if same:
+            return self._history
+        told = self._history  # carbon and weather are forecast as everywhere in the evaluation
+        carbon, wet_bulb = (lambda: told.carbon_forecaster), (lambda: told.wet_bulb_forecaster)
+        return History(self.table, self.forecaster, carbon, wet_bulb, self._train)
 
 
 def hard_cases(cfg: DictConfig, history: History, forecaster: Forecaster) -> tuple[list[Case], dict[str, str]]:

@@ -109,14 +109,24 @@ class History:
         return np.stack([_one_more(information(self._table, self.forecaster, minute)) for minute in (0, 15)])
 
     @cached_property
+    def carbon_forecaster(self) -> Forecaster:
+        """Forecasts carbon intensity for the policies; made when first asked for."""
+        return self._carbon()
+
+    @cached_property
+    def wet_bulb_forecaster(self) -> Forecaster:
+        """Forecasts the wet-bulb temperature for the policies; made when first asked for."""
+        return self._wet_bulb()
+
+    @cached_property
     def carbon_outlook(self) -> FloatArray:
         """Rows of `envs.outlook.CARBON_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
-        return _one_more(outlook(self._table, self._carbon(), CARBON_FIELDS))
+        return _one_more(outlook(self._table, self.carbon_forecaster, CARBON_FIELDS))
 
     @cached_property
     def wet_bulb_outlook(self) -> FloatArray:
         """Rows of `envs.outlook.WET_BULB_FIELDS`, shape (n + 1, fields); the last row repeats the one before it."""
-        return _one_more(outlook(self._table, self._wet_bulb(), WET_BULB_FIELDS))
+        return _one_more(outlook(self._table, self.wet_bulb_forecaster, WET_BULB_FIELDS))
 
 
 class Scenario:

@@ -107,6 +107,18 @@ def test_a_month_is_shown_the_forecasts_of_the_table_where_they_are_refitted_alr
     assert training.split == world.env().system.scenario.history.train == Split("2023-05-01", "2023-07-31")
 
 
+def test_a_month_is_told_of_carbon_and_weather_by_the_forecasters_of_the_evaluation(base):
+    other = [f"forecaster@{signal}_forecaster=seasonal_naive" for signal in ("carbon", "wet_bulb")]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("evaluate", overrides=[*ARGUMENTS, *other])
+    history, newest = history_and_forecaster(cfg)
+    told = World(MONTH, cfg, history, newest).env().system.scenario.history
+    assert told is not history
+    assert np.array_equal(told.carbon_outlook, history.carbon_outlook)
+    assert np.array_equal(told.wet_bulb_outlook, history.wet_bulb_outlook)
+    assert not np.array_equal(told.carbon_outlook, base[0].carbon_outlook)
+
+
 def test_a_policy_goes_on_learning_the_same_way_twice_and_is_not_trained_twice(cfg, base, learnt, tmp_path):
     months = month_cases(Split("2023-07-10", "2023-08-08"), base[0].timestamps[-1])
     networks, seen = [], []

@@ -42,7 +42,7 @@ def test_every_env_on_every_site_builds_and_its_policies_act(env, site, days):
     shell = SystemEnv(instantiate(cfg.env.system)(scenario=days))
     assert {"idle", "random", cfg.env.reference} <= set(cfg.env.policies)
     for name, partial in cfg.env.policies.items():
-        few = {"paths": 2} if "paths" in partial else {}  # twenty take a quarter of a second a decision
+        few = {"paths": 2} if "paths" in partial else {}  # twenty take a sixth of a second a decision
         trace = play(shell, instantiate(partial, **few)(shell), 0)
         assert trace["reward_gbp"].notna().all(), name
 

@@ -66,7 +66,7 @@ def _policies(env):
     low, high = np.array([(f.low, f.high) for f in env.system.action_fields]).T
     yield "wild", Wild(low, high)
     for name, partial in chosen.items():
-        few = {"paths": 2} if "paths" in partial else {}  # twenty take a quarter of a second a decision
+        few = {"paths": 2} if "paths" in partial else {}  # twenty take a sixth of a second a decision
         yield name, instantiate(partial, **few)(env)
 
 

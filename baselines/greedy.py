@@ -200,7 +200,7 @@ class GreedyPolicy:
         gbp_per_mwh = seen[self._price] + self._weights.carbon_penalty_weight * seen[self._carbon]
         # Beyond the forecast a day like the one before: the mean is all that is needed to rank what reaches there.
         unit = np.append(gbp_per_mwh, np.full(FORECAST_PERIODS, gbp_per_mwh.mean())) * PERIOD_H / 1000.0
-        free_kw = np.full(2 * FORECAST_PERIODS, self._weights.max_power_kw)
+        free_kw = np.full(2 * FORECAST_PERIODS, self._weights.max_power_kw, dtype=np.float64)
         free_kw[:FORECAST_PERIODS] -= np.repeat(seen[self._committed], self._leads)
         busy = free_kw[0] <= self._weights.max_power_kw - self._busy_kw
         free_kw[0] = min(free_kw[0], seen[self._free])

@@ -145,7 +145,7 @@ def schedule_by(
     price = np.array([point.system_buy_price_gbp_per_mwh for point in prices])
     intensity = np.array([point.carbon_intensity_g_per_kwh for point in carbon])
     cost_before, carbon_before = before(price * PERIOD_H / 1000.0), before(intensity * PERIOD_H / 1000.0)
-    free_kw = np.full(len(price), weights.max_power_kw)
+    free_kw = np.full(len(price), weights.max_power_kw, dtype=np.float64)
     barred: dict[str, list[slice]] = {}
     for one in reserved:
         window = _window(one, start, free_kw.size)

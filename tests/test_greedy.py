@@ -204,6 +204,11 @@ def test_money_and_carbon_of_the_contract_example_add_up():
     assert offer.carbon_intensity_cap_g_per_kwh == 20.0
 
 
+def test_weights_in_whole_numbers_are_weights():
+    prices = series([50.0 + t for t in range(48)])
+    assert schedule([job()], *prices, Weights(1, 2, 12_000)) == schedule([job()], *prices, Weights(1.0, 2.0, 12_000.0))
+
+
 def test_a_job_without_another_time_is_no_offer():
     plan = schedule([job(max_deferral_hours=0.0)], *series([80.0] * 48))
     assert not plan.scheduled_jobs[0].is_flexible_offer

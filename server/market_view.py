@@ -76,9 +76,9 @@ def published(view: MarketView, decided: pd.Timestamp) -> Published:
     """Check a view and keep what was published when a period is decided.
 
     A value that could not have been published by then is ignored with a warning, because the policy was never
-    trained to know it. A late or missing value of the past is forecast over with a warning, as in simulation,
-    except for day-ahead prices: those of the past and of the period itself are long public. Without them, or where
-    a series ended more than a day ago, the view is stale.
+    trained to know it. A late or missing value is forecast over with a warning, as in simulation: the source of
+    day-ahead prices itself has four gaps each time that clocks change. Without the day-ahead price of the period
+    itself, or where a series ended more than a day ago, the view is stale.
 
     Args:
         view: What the caller knows.
@@ -159,12 +159,12 @@ def _gaps(name: str, known: NDArray[np.float64], start: pd.Timestamp, row: int) 
     if name not in READ:
         return [f"{name}: {missing.size} published value(s) missing, the first at {first}; they are forecast over"], []
     if isinstance(RULES[name], DayAhead):
-        if missing[0] <= row:
+        if row in missing or not np.isfinite(known[row - STALE_PERIODS : row]).any():
             return [], [
-                f"{name} has no value at {first}; it was published the day before and may have no gap from start to "
-                f"{_iso(start + row * PERIOD)}, the period to decide: send the missing price(s)."
+                f"{name} has no value at {first}; that of {_iso(start + row * PERIOD)}, the period to decide, and some of "
+                "the day before it are needed: send the missing price(s)."
             ]
-        return [f"{name}: missing from {first} on though published; the same half-hours of the day before stand in"], []
+        return [f"{name}: missing at {first} though published; half-hours of the days before stand in"], []
     present = np.flatnonzero(np.isfinite(known))
     newest = int(present[-1]) if present.size else -1
     if newest < known.size - STALE_PERIODS:

@@ -349,6 +349,17 @@ def test_a_value_from_the_future_changes_nothing_but_the_warnings(client):
     assert {**told, "warnings": []} == honest
 
 
+def test_a_gap_of_the_source_as_clocks_change_holds_up_no_policy_for_days(client):
+    """The auction whose prices are published leaves out the last two hours of the day on which clocks change."""
+    order = example()
+    for row in range(66, 70):
+        order["market"]["day_ahead_price_gbp_per_mwh"][row] = None
+    answer = client.post(URL, json=order).json()
+    assert (answer["rung"], answer["reasons"]) == ("policy", [])
+    (warning,) = answer["warnings"]
+    assert "missing at 2024-01-02T21:00Z" in warning
+
+
 def test_what_is_late_is_forecast_over_with_a_warning(client):
     order = example()
     order["market"]["imbalance_price_gbp_per_mwh"] = order["market"]["imbalance_price_gbp_per_mwh"][:-3]
@@ -473,7 +484,12 @@ def test_any_plausible_market_is_decided(client, prices, charge_fraction):
 
 IMBALANCE, VOLUME = (("market", name) for name in ("imbalance_price_gbp_per_mwh", "net_imbalance_volume_mwh"))
 STALE = {
-    "gap in day-ahead": (("market", "day_ahead_price_gbp_per_mwh", 30), None, "2024-01-02T03:00Z", "rule"),
+    "no price of the day before": (
+        ("market", "day_ahead_price_gbp_per_mwh"),
+        [60.0] * 48 + [None] * 48 + [60.0, 70.0, 80.0, 90.0] * 18,
+        "2024-01-02T12:00Z",
+        "rule",
+    ),
     "no price now": (("market", "day_ahead_price_gbp_per_mwh", 96), None, "2024-01-03T12:00Z", "idle"),
     "no imbalance price for a day": (
         ("market", "imbalance_price_gbp_per_mwh"),

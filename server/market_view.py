@@ -161,8 +161,8 @@ def _gaps(name: str, known: NDArray[np.float64], start: pd.Timestamp, row: int) 
     if isinstance(RULES[name], DayAhead):
         if row in missing or not np.isfinite(known[row - STALE_PERIODS : row]).any():
             return [], [
-                f"{name} has no value at {first}; that of {_iso(start + row * PERIOD)}, the period to decide, and some of "
-                "the day before it are needed: send the missing price(s)."
+                f"{name} has no value at {first}; that of {_iso(start + row * PERIOD)}, the period to decide, and some "
+                "of the day before it are needed: send the missing price(s)."
             ]
         return [f"{name}: missing at {first} though published; half-hours of the days before stand in"], []
     present = np.flatnonzero(np.isfinite(known))

@@ -16,7 +16,7 @@ from evaluation.drawing import COLOURS, INK, NARROW_IN, STYLE, WIDE_IN, legend, 
 from evaluation.figures import ORACLE_COLOUR, moving_terms, palette, policy_handles
 from evaluation.results import Results
 from evaluation.statistics import profile, scores
-from evaluation.summary import ranked_runs, splits_of, trace_of, whole
+from evaluation.summary import ranked_runs, reported_split, trace_of, whole
 from forecasting.forecast import QUANTILES
 
 GAIN, LOSS = COLOURS[2], COLOURS[6]
@@ -27,7 +27,7 @@ PROFILE_POINTS: Final = 81
 @mpl.rc_context(STYLE)
 def waterfall(results: Results, width_in: float = WIDE_IN) -> Figure:
     """From doing nothing to each policy's value on the last split, money term by money term; means over seeds."""
-    split, columns = splits_of(results)[-1], moving_terms(results)
+    split, columns = reported_split(results), moving_terms(results)
     names = list(dict.fromkeys(policy for policy, _ in reversed(ranked_runs(results)) if policy != IDLE))
     across = 1 if width_in <= NARROW_IN else min(3, len(names))
     down = ceil(len(names) / across)
@@ -60,7 +60,7 @@ def waterfall(results: Results, width_in: float = WIDE_IN) -> Figure:
 @mpl.rc_context(STYLE)
 def drawdowns(results: Results, width_in: float = WIDE_IN) -> Figure:
     """How far each policy's gain over idle lay below its highest so far, on the last split."""
-    split = splits_of(results)[-1]
+    split = reported_split(results)
     idle, (figure, (axes,)) = trace_of(results, IDLE, split), panels(1, width_in, 2.6)
     for policy, colour in palette(results).items():
         if policy not in (IDLE, ORACLE):
@@ -81,7 +81,7 @@ def frontier(results: Results, width_in: float = WIDE_IN) -> Figure | None:
     """Carbon against cost without the carbon price on the last split; the line joins what nothing beats in both."""
     if "carbon_kg" not in results.rows:
         return None
-    rows = results.rows[results.rows["split"] == splits_of(results)[-1]]
+    rows = results.rows[results.rows["split"] == reported_split(results)]
     carbon_t = rows["carbon_kg"].to_numpy() / 1000.0
     cost_gbp = (rows.get("carbon_gbp", 0.0) - rows["value_gbp"]).to_numpy()
     figure, (axes,) = panels(1, width_in, 3.4)
@@ -96,7 +96,7 @@ def frontier(results: Results, width_in: float = WIDE_IN) -> Figure | None:
     money(axes.yaxis)
     axes.set_xlabel("cost without the carbon price, GBP")
     axes.set_ylabel("carbon, t")
-    axes.set_title(splits_of(results)[-1])
+    axes.set_title(reported_split(results))
     handles: list[Any] = [
         Line2D([], [], color=c, marker="o", ls="", label=short(p)) for p, c in palette(results).items()
     ]
@@ -107,7 +107,7 @@ def frontier(results: Results, width_in: float = WIDE_IN) -> Figure | None:
 @mpl.rc_context(STYLE)
 def profiles(results: Results, width_in: float = WIDE_IN) -> Figure | None:
     """Share of weeks and seeds that score above a threshold, with 95 % bands, on the last split."""
-    split = splits_of(results)[-1]
+    split = reported_split(results)
     runs: dict[str, list[Run]] = {}
     for (policy, played, seed), trace in results.traces.items():
         if played == split:
@@ -138,7 +138,7 @@ def reliability(results: Results, width_in: float = WIDE_IN) -> Figure | None:
     rows = results.forecasts
     if rows.empty:
         return None
-    split = splits_of(results)[-1]
+    split = reported_split(results)
     rows = rows[rows["split"] == split]
     figure, (left, right) = panels(2, width_in, 3.0)
     nominal = 100.0 * np.array(QUANTILES)

@@ -15,7 +15,17 @@ from evaluation.backtest import IDLE, ORACLE
 from evaluation.drawing import COLOURS, INK, NARROW_IN, STYLE, WIDE_IN, legend, money, panels, short, utc
 from evaluation.metrics import step_h, week_steps
 from evaluation.results import Results
-from evaluation.summary import learnt, played, ranked_runs, run_name, splits_of, term_columns, trace_of, whole
+from evaluation.summary import (
+    learnt,
+    played,
+    ranked_runs,
+    reported_split,
+    run_name,
+    splits_of,
+    term_columns,
+    trace_of,
+    whole,
+)
 
 FASTEST_MS: Final = 1e-4  # a logarithmic axis needs an end
 ORACLE_COLOUR: Final = "#7d8894"
@@ -47,7 +57,7 @@ def typical_week(results: Results) -> Week | None:
 
 def hard_week(results: Results) -> Week | None:
     """The whole week of the last split in which the price was most spread out; None as for the typical week."""
-    price = _price(trace_of(results, results.winner, splits_of(results)[-1]))
+    price = _price(trace_of(results, results.winner, reported_split(results)))
     spread = _whole_weeks(results, results.winner, price).std(axis=1) if price else np.zeros(0)
     return _week(results, "price", spread.argmax()) if spread.size else None
 
@@ -81,7 +91,7 @@ def cumulative(results: Results, width_in: float = WIDE_IN) -> Figure:
 @mpl.rc_context(STYLE)
 def overview(results: Results, width_in: float = WIDE_IN) -> Figure:
     """One picture that tells the result of the last split: value, and how it came."""
-    split = splits_of(results)[-1]
+    split = reported_split(results)
     figure, (left, right) = panels(2, width_in, 1.2 + 0.32 * len(ranked_runs(results)))
     _draw_values(left, results, split)
     _draw_cumulative(right, results, split)
@@ -94,7 +104,7 @@ def overview(results: Results, width_in: float = WIDE_IN) -> Figure:
 @mpl.rc_context(STYLE)
 def latency(results: Results, width_in: float = WIDE_IN) -> Figure:
     """Median to 99th percentile of the time a decision takes on the last split; the oracle decides nothing live."""
-    split, colours = splits_of(results)[-1], palette(results)
+    split, colours = reported_split(results), palette(results)
     rows = _by_run(results, split)
     runs = [run for run in ranked_runs(results) if run[0] != ORACLE and run in rows]
     figure, (axes,) = panels(1, width_in, 0.9 + 0.26 * len(runs))
@@ -234,14 +244,14 @@ def _by_run(results: Results, split: str) -> dict[tuple[str, int], Any]:
 
 def _whole_weeks(results: Results, policy: str, column: str) -> NDArray[np.float64]:
     """A column of a policy's trace on the last split, shape (whole weeks, steps)."""
-    trace = trace_of(results, policy, splits_of(results)[-1])
+    trace = trace_of(results, policy, reported_split(results))
     steps = week_steps(trace)
     weeks = len(trace) // steps
     return trace[column].to_numpy(dtype=np.float64)[: weeks * steps].reshape(weeks, steps)
 
 
 def _week(results: Results, judge: str, number: np.intp) -> Week | None:
-    split = splits_of(results)[-1]
+    split = reported_split(results)
     trace = trace_of(results, results.winner, split)
     if _price(trace) is None or not _decided(trace):
         return None

@@ -17,6 +17,7 @@ from evaluation.summary import (
     device,
     headline,
     played,
+    reported_split,
     score_table,
     span,
     splits_of,
@@ -167,7 +168,7 @@ def _blocks(results: Results) -> list[Block]:
 
 
 def _pictures(results: Results) -> list[Picture]:
-    reported = splits_of(results)[-1]
+    reported = reported_split(results)
     still = [words(column).split(",")[0] for column in set(term_columns(results)) - set(figures.moving_terms(results))]
     idle_terms = f" Worth nothing to anybody here: {', '.join(sorted(still))}." if still else ""
     typical, hard = figures.typical_week(results), figures.hard_week(results)

@@ -65,6 +65,13 @@ def splits_of(results: Results) -> list[str]:
     return sorted(dict.fromkeys(results.rows["split"]), key=lambda split: split != "validation")
 
 
+def reported_split(results: Results) -> str:
+    """The last split that every policy played; a walk-forward leaves out what cannot go on learning."""
+    played_in = results.rows.groupby("split")["policy"].agg(set)
+    complete = [split for split in splits_of(results) if played_in[split] == set(results.rows["policy"])]
+    return (complete or splits_of(results))[-1]
+
+
 def term_columns(results: Results) -> list[str]:
     """The money terms that add up to the value, in the environment's order."""
     found = dict.fromkeys(column for trace in results.traces.values() for column in trace.columns)
@@ -110,7 +117,7 @@ def learnt(results: Results) -> list[str]:
 
 def headline(results: Results) -> list[str]:
     """What was found, in sentences: who won, what it earned, how it and what was learnt stand to the reference."""
-    chosen, reported = splits_of(results)[0], splits_of(results)[-1]
+    chosen, reported = splits_of(results)[0], reported_split(results)
     best, row = _best(results, chosen), _best(results, reported)
     sentences = [
         f"{results.winner} won on {chosen}: of all that cannot see the future it earned most, {gbp(best.value_gbp)}."

@@ -34,7 +34,7 @@ from evaluation.rollout import play
 from evaluation.sharing import shared_config, without_folders
 from evaluation.statistics import aggregate
 from evaluation.store import write_run
-from evaluation.summary import score_table, splits_of, term_columns, term_table, verdict, whole
+from evaluation.summary import reported_split, score_table, splits_of, term_columns, term_table, verdict, whole
 from forecasting.deviation import DeviationForecaster
 from forecasting.forecast import QUANTILES
 
@@ -230,6 +230,19 @@ def test_idle_the_reference_and_the_oracle_are_enough(runs, tmp_path):
 def test_validation_alone_is_enough(runs, tmp_path):
     text = write_report(write(tmp_path, {"validation": runs["validation"]})).read_text(encoding="utf-8")
     assert not any("test" in region for region in re.findall(r'aria-label="(?:Scores|Money)[^"]*"', text))
+
+
+def test_a_walk_forward_that_leaves_out_the_winner_is_told_and_validation_reported(runs, tmp_path):
+    (mpc,) = (run for run in runs["validation"] if run.policy == "mpc")
+    better = mpc._replace(policy="learnt", trace=mpc.trace.assign(reward_gbp=mpc.trace["reward_gbp"] + 1e-3))
+    write(tmp_path, {"walk_forward": runs["test"], "validation": [*runs["validation"], better]})
+    results = read_results(tmp_path)
+    assert results.winner == "learnt"
+    assert splits_of(results) == ["validation", "walk_forward"]
+    assert reported_split(results) == "validation"
+    parsed = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert len(parsed.tables[0]) > len(runs["test"])
+    assert reported_split(read_results(write(tmp_path / "all", runs))) == "test"
 
 
 def test_without_an_oracle_the_share_is_a_dash(runs, tmp_path):

@@ -20,7 +20,7 @@ from compose import fitted, forecasts_of, history_and_forecaster, manifest, writ
 from data.splits import rows as split_rows
 from data.splits import span
 from envs.single import SystemEnv
-from evaluation.backtest import IDLE, ORACLE, score, winner
+from evaluation.backtest import IDLE, ORACLE, check_plan, score, winner
 from evaluation.calibration import calibration
 from evaluation.pdf import write_pdf
 from evaluation.provenance import provenance
@@ -53,6 +53,7 @@ def main(cfg: DictConfig) -> None:
     if not learnt:
         logger.warning("no policy trained on these data and forecasts under %s: the baselines alone", cfg.runs)
     tasks = arena.tasks(cases, learnt)
+    check_plan({task.policy for task in tasks}, cfg.splits, cfg.seeds, cfg.env.reference)
     hard, skipped = hard_cases(cfg, history, forecaster)
     hard_tasks = arena.tasks(hard, learnt, _tested(cfg, learnt))
     for name, reason in skipped.items():

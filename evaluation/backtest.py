@@ -1,6 +1,6 @@
 """Score every policy on one split: traces first, rows second."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from evaluation.metrics import capture_interval, difference_interval, step_h, to
 
 ORACLE: Final = "oracle"
 IDLE: Final = "idle"
+CHOSEN_ON: Final = "validation"
 WORST_WEEKS: Final = 0.9  # confidence: what the worst tenth of weeks brings
 PENALTIES: Final = ("sla", "thermal", "over_limit", "under_delivery")  # money terms that are paid for a violation
 
@@ -35,6 +36,29 @@ class Run(NamedTuple):
     trace: pd.DataFrame
     bound_gbp: float = float("nan")
     counts: Mapping[str, int] = MappingProxyType({})
+
+
+def check_plan(policies: Collection[str], splits: Collection[str], seeds: Sequence[object], reference: str) -> None:
+    """Refuse before anything is played what could not be scored in the end.
+
+    Args:
+        policies: Names of those that would be played.
+        splits: Where.
+        seeds: Of those that draw.
+        reference: Leads are measured against it.
+
+    Raises:
+        ValueError: A policy, a split or a seed is missing, or a seed is none.
+    """
+    if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds is {list(seeds)}; whole numbers of 0 or more are needed, at least one")
+    missing = [name for name in (IDLE, reference) if name not in policies]
+    if missing:
+        raise ValueError(f"a score needs {missing} too; the policies are {sorted(set(policies))}")
+    if CHOSEN_ON not in splits:
+        raise ValueError(
+            f"splits is {list(splits)}; {CHOSEN_ON!r} must be among them, since the winner is chosen there"
+        )
 
 
 def score(runs: list[Run], env: str, split: str, reference: str) -> list[dict[str, Any]]:
@@ -114,7 +138,7 @@ def winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         ValueError: No row of the validation split.
     """
-    candidates = [r for r in rows if r["split"] == "validation" and r["policy"] != ORACLE]
+    candidates = [r for r in rows if r["split"] == CHOSEN_ON and r["policy"] != ORACLE]
     if not candidates:
         raise ValueError("no row of the validation split to choose a winner from")
     return max(candidates, key=lambda row: row["value_gbp"])

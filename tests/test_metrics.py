@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation.backtest import Run, score, winner
+from evaluation.backtest import Run, check_plan, score, winner
 from evaluation.metrics import capture, capture_interval, difference_interval, total_interval, weekly
 
 WEEKS = st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=60).map(np.array)
@@ -120,3 +120,21 @@ def test_the_winner_is_chosen_on_validation_alone_and_is_not_the_oracle():
     assert winner(rows)["policy"] == "mpc"
     with pytest.raises(ValueError, match="validation"):
         winner(rows[3:])
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"policies": {"rule", "mpc"}}, "needs \\['idle'\\]"),
+        ({"reference": "nobody"}, "nobody"),
+        ({"splits": ["test"]}, "validation"),
+        ({"seeds": []}, "at least one"),
+        ({"seeds": ["a"]}, "whole numbers"),
+        ({"seeds": [-1]}, "whole numbers"),
+    ],
+)
+def test_what_could_not_be_scored_is_refused_before_it_is_played(change, hint):
+    right = {"policies": {"idle", "rule"}, "splits": ["validation"], "seeds": [0, 1], "reference": "rule"}
+    check_plan(**right)
+    with pytest.raises(ValueError, match=hint):
+        check_plan(**{**right, **change})

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from baselines.calendar_ahead import CalendarAhead, hour_of
 from baselines.compute_block import expected_running_kw
-from baselines.program import SOLVERS, Program
+from baselines.finite import check_finite
+from baselines.program import RELAXED, SOLVERS, Program
 from baselines.thermal_block import Linearisation, Reference, ThermalBlock
 from data.arrivals import expected_jobs, weekly_rhythm
 from data.schema import PERIOD_H
@@ -32,6 +33,8 @@ class CoolingMpcPolicy:
     arrivals of the hour.
 
     Attributes:
+        relaxed_plans: Plans of this episode that began with a hall too hot or cold to be one, or leave its inlets above
+            the allowable limit.
         failed_plans: Plans of this episode that no solver found; the last one, a period later, stood in.
     """
 
@@ -86,14 +89,19 @@ class CoolingMpcPolicy:
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
         self._calendar, self._last = CalendarAhead(), None
-        self.failed_plans = 0
+        self.relaxed_plans = self.failed_plans = 0
 
     def counts(self) -> dict[str, int]:
-        """Plans of this episode that no solver found."""
-        return {"failed_plans": self.failed_plans}
+        """Plans of this episode that begin outside a limit or leave one, and plans that no solver found."""
+        return {"relaxed_plans": self.relaxed_plans, "failed_plans": self.failed_plans}
 
     def act(self, observation: FloatArray) -> FloatArray:
-        """Set-point in Celsius and fan speed, shape (2,)."""
+        """Set-point in Celsius and fan speed, shape (2,).
+
+        Raises:
+            ValueError: The observation holds numbers that are not finite.
+        """
+        check_finite(observation=observation)
         seen = {name: float(observation[i]) for name, i in self._at.items()}
         adders = self._system.adders
         self._calendar.see(hour_of(seen["hour_sin"], seen["hour_cos"]), seen["weekend"] > 0.5)
@@ -106,8 +114,9 @@ class CoolingMpcPolicy:
         self._it_kw.value = it_kw
         last = (self._last or self._near.at_rest(it_kw[0]))._replace(it_kw=it_kw)
         state = HallState(seen["mass_c"], seen["air_c"], seen["supply_c"])
-        self._near.feed(state, last, observation[self._wet_bulb].astype(np.float64), end_price)
+        within = self._near.feed(state, last, observation[self._wet_bulb].astype(np.float64), end_price)
         if self._program.solve():
+            self.relaxed_plans += int(not within or float(self._thermal.hot_k.value.max()) > RELAXED)
             last = Reference(it_kw, self._thermal.setpoint_c.value, self._thermal.fan_fraction.value)
         else:
             self.failed_plans += 1

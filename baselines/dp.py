@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from baselines.finite import check_finite
 from baselines.price_chain import PriceChain
 from data import splits
 from data.schema import PERIOD_H
@@ -67,8 +68,7 @@ class ChargeGrid:
         Raises:
             ValueError: An input is not finite.
         """
-        if not (np.isfinite(price_gbp_per_mwh).all() and np.isfinite(end_value_gbp_per_mwh)):
-            raise ValueError(f"a plan needs finite prices; the end value is {end_value_gbp_per_mwh}")
+        check_finite(price_gbp_per_mwh=price_gbp_per_mwh, end_value_gbp_per_mwh=end_value_gbp_per_mwh)
         buy, sell = self.unit_gbp_per_kwh(price_gbp_per_mwh)
         last = max(end_value_gbp_per_mwh, 0.0) / 1000.0 * self.energy_kwh
         return _worth(buy, sell, chain, last, self.energy_kwh, *self._steps_kwh(PERIOD_H))
@@ -156,8 +156,7 @@ class DpPolicy:
         paid_gbp = float((buy if left_kwh > energy_kwh else sell) * (left_kwh - energy_kwh))
         worth_left_gbp = float(np.interp(left_kwh, self.grid.energy_kwh, worth_gbp))
         self._gain_gbp = worth_left_gbp - paid_gbp - self._held * energy_kwh / 1000.0
-        limit_kw = b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw
-        return np.array([power_kw / limit_kw if power_kw != 0.0 else 0.0], dtype=np.float32)
+        return np.array([battery_model.as_fraction(b, power_kw)], dtype=np.float32)
 
 
 class StochasticDpPolicy(DpPolicy):

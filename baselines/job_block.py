@@ -121,6 +121,12 @@ def plan_starts(jobs: Jobs, around: Surroundings, mode: JobsMode = "relaxed", li
     return Starts(float(solution.fun), solution.x[:starts].reshape(count, n + 1))
 
 
+def late_kw(jobs: Jobs, plan: Starts) -> float:
+    """Power of the jobs, or shares of them, that a plan starts later than they are due."""
+    late = np.arange(plan.share.shape[1]) > jobs.due[:, None]
+    return float(jobs.power_kw @ (plan.share * late).sum(axis=1))
+
+
 def _running(jobs: Jobs, horizon: int) -> sparse.coo_array:
     """Power drawn in each period per start of each job, shape (horizon, jobs * (horizon + 1))."""
     rows, columns, powers = [], [], []

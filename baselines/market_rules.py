@@ -9,7 +9,7 @@ from envs.fields import FloatArray, position, positions
 from envs.information import FORECAST_PREFIX
 from envs.market import MAX_PRICE_GBP_PER_MWH, MarketSystem
 from envs.single import SystemEnv
-from models.battery import Battery
+from models.battery import Battery, as_fraction
 
 
 class MarkUpPolicy:
@@ -64,7 +64,7 @@ class MarkUpPolicy:
         price = min(max(self._mark_up * float(forecast.mean()), 0.0), MAX_PRICE_GBP_PER_MWH)
         power_fraction = 0.0
         if observation[self._sold_now] > 0.0:
-            power_fraction = -float(observation[self._sold_now]) / b.max_discharge_kw
+            power_fraction = as_fraction(b, -float(observation[self._sold_now]))
         elif forecast[0] <= np.percentile(forecast, self._percentile):
             power_fraction = 1.0
         return np.array([offered_kw, price, power_fraction], dtype=np.float32)

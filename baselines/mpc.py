@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from baselines.battery_block import BatteryBlock
+from baselines.finite import check_finite
 from baselines.price_frame import PERCENTILE, PRICE, by_our_names
 from baselines.program import SOLVERS, Program
 from baselines.scenario_planner import ScenarioPlanner
@@ -20,7 +21,7 @@ from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PERIODS, FORECAST_PREFIX
 from envs.single import SystemEnv
 from models import battery as battery_model
-from models.battery import Battery
+from models.battery import Battery, as_fraction
 from models.settlement import Adders, checked_adders
 
 Floats = NDArray[np.float64]
@@ -85,11 +86,9 @@ class BatteryPlanner:
         Raises:
             ValueError: An input is not finite.
         """
-        if not (np.isfinite(price_gbp_per_mwh).all() and np.isfinite([energy_kwh, end_value_gbp_per_mwh]).all()):
-            raise ValueError(
-                f"a plan needs finite numbers; got energy {energy_kwh}, end value {end_value_gbp_per_mwh} and "
-                f"{int((~np.isfinite(price_gbp_per_mwh)).sum())} prices that are not"
-            )
+        check_finite(
+            energy_kwh=energy_kwh, price_gbp_per_mwh=price_gbp_per_mwh, end_value_gbp_per_mwh=end_value_gbp_per_mwh
+        )
         self.relaxed_plans += int(not self._block.feed(energy_kwh, end_value_gbp_per_mwh, first_h))
         self._price.value = price_gbp_per_mwh / 1000.0
         self.solved = self._program.solve()
@@ -160,8 +159,7 @@ class MpcPolicy:
     def act(self, observation: FloatArray) -> FloatArray:
         """First step of the plan as a share of the highest power, shape (1,)."""
         power_kw = self.plan_kw(observation)[0]
-        b = self.planner.battery
-        return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)
+        return np.array([as_fraction(self.planner.battery, power_kw)], dtype=np.float32)
 
 
 class MPCController:

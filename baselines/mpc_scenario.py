@@ -19,7 +19,7 @@ from envs.battery import QUARTER_PAST
 from envs.fields import Field, FloatArray, position
 from envs.information import FIELDS
 from envs.single import SystemEnv
-from models.battery import Battery
+from models.battery import Battery, as_fraction
 from models.settlement import Adders
 
 Floats = NDArray[np.float64]
@@ -149,4 +149,4 @@ class ScenarioMpcPolicy:
         else:
             power_kw = float(found[0][0, 0])
             self._stand_in.keep(fan.weight @ found[0])
-        return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)
+        return np.array([as_fraction(b, power_kw)], dtype=np.float32)

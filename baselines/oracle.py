@@ -11,7 +11,7 @@ from data.schema import PERIOD_H, PERIOD_MINUTES
 from envs.battery import BatterySystem
 from envs.fields import FloatArray
 from envs.single import SystemEnv
-from models.battery import Battery
+from models.battery import Battery, as_fraction
 from models.settlement import Adders
 
 
@@ -130,5 +130,4 @@ class OraclePolicy:
         """The plan's next power as a share of the highest, shape (1,)."""
         power_kw = float(self._plan[self._next])
         self._next += 1
-        b = self._system.battery
-        return np.array([power_kw / (b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw)], dtype=np.float32)
+        return np.array([as_fraction(self._system.battery, power_kw)], dtype=np.float32)

@@ -27,6 +27,7 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "CLARABEL": {"max_iter": 100},
 }  # fmt: skip
+RELAXED: Final = 0.5  # kW or K: a plan that leaves a limit by more is counted as relaxed
 SOLVED: Final = (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
 FROM_OUTSIDE: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from baselines.calendar_ahead import CalendarAhead, hour_of, same_day
 from baselines.compute_block import unknown_load_kw
-from baselines.job_block import Jobs, JobsMode, Surroundings, plan_starts
+from baselines.finite import check_finite
+from baselines.job_block import Jobs, JobsMode, Surroundings, late_kw, plan_starts
+from baselines.program import RELAXED
 from baselines.site_memory import Arrivals
 from data.arrivals import expected_jobs, weekly_rhythm
 from data.schema import PERIOD_H
@@ -31,6 +33,7 @@ class QueueMpcPolicy:
     """Rolling 24-hour plans on the shown prices and carbon; later arrivals and the overflow are expected in the mean.
 
     Attributes:
+        relaxed_plans: Plans of this episode in which a job cannot end in time, or more runs than there is room for.
         failed_plans: Decisions of this episode for which HiGHS found no plan in time, and all that fits was started.
     """
 
@@ -91,14 +94,19 @@ class QueueMpcPolicy:
     def reset(self, seed: int) -> None:
         """Forget the last episode."""
         self._calendar, self._arrivals, self._ran_kw = CalendarAhead(), Arrivals(self._expected), 0.0
-        self.failed_plans = 0
+        self.relaxed_plans = self.failed_plans = 0
 
     def counts(self) -> dict[str, int]:
-        """Plans that HiGHS did not find in time."""
-        return {"failed_plans": self.failed_plans}
+        """Plans that leave a limit, and plans that HiGHS did not find in time."""
+        return {"relaxed_plans": self.relaxed_plans, "failed_plans": self.failed_plans}
 
     def act(self, observation: FloatArray) -> FloatArray:
-        """Which slots start, shape (slots,)."""
+        """Which slots start, shape (slots,).
+
+        Raises:
+            ValueError: The observation holds numbers that are not finite.
+        """
+        check_finite(observation=observation)
         shown = observation[self._slots].astype(np.float64)  # (slots, 4)
         around = self._surroundings(observation, float(shown[:, 0].sum()))
         filled = shown[:, 0] > 0.0
@@ -107,11 +115,14 @@ class QueueMpcPolicy:
             return action
         power_kw, duration_h, due_h, late = shown[filled].T
         periods = np.round(np.array([duration_h, due_h]) / PERIOD_H).astype(np.int64)
-        plan = plan_starts(Jobs(power_kw, periods[0], periods[1], late), around, self._mode)
+        jobs = Jobs(power_kw, periods[0], periods[1], late)
+        plan = plan_starts(jobs, around, self._mode)
         if plan is None:
             self.failed_plans += 1
             logger.warning("HiGHS found no plan for %d jobs in time; starting what fits", power_kw.size)
             return np.ones_like(action)
+        over_kw = float(np.max(around.committed_kw)) - around.capacity_kw
+        self.relaxed_plans += int(max(late_kw(jobs, plan), over_kw) > RELAXED)
         action[filled] = plan.share[:, 0] >= 0.5
         self._ran_kw += min(float(power_kw @ action[filled]), float(observation[self._at["free_kw"]]))
         return action

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.battery_block import BatteryBlock
+from baselines.finite import check_finite
 from baselines.program import SOLVERS, Program
 from baselines.tail_risk import Risk
 from data.schema import PERIOD_H
@@ -92,7 +93,13 @@ class ScenarioPlanner:
 
         Returns:
             Power in kW, energy in kWh and wear in GBP, the first two of shape (paths, FORECAST_PERIODS).
+
+        Raises:
+            ValueError: An input is not finite.
         """
+        check_finite(
+            energy_kwh=energy_kwh, price_gbp_per_mwh=price_gbp_per_mwh, end_value_gbp_per_mwh=end_value_gbp_per_mwh
+        )
         within = [block.feed(energy_kwh, 0.0, first_h) for block in self._blocks]
         self.relaxed_plans += int(not all(within))
         share = self._paths * weight

@@ -19,6 +19,7 @@ from models import cluster as cluster_model
 from models import hall as hall_model
 from models import queue, vcg
 from models import site as model
+from models.battery import as_fraction
 from models.chiller import work_per_heat
 from models.hall import HallState
 from models.site import BLOCK_PERIODS, GATE_PERIODS, PERIODS_PER_DAY, Outside, Site
@@ -336,7 +337,7 @@ class SiteOraclePolicy:
         site, lane = self._system.site, self._lanes[0]
         t = int(lane["period"])
         k = t - self._first
-        battery, waiting = site.battery, lane["queue"]
+        waiting = lane["queue"]
         power_kw, running_kw, tenant_kw = (float(plan[k]) for plan in self._plan[1:])
         sellable_kw = model.sellable_kw(site, lane)
         limit_kw = model.job_limit_kw(model.cluster_limit_kw(site), lane)
@@ -347,7 +348,7 @@ class SiteOraclePolicy:
         )
         return np.array(
             [
-                power_kw / (battery.max_charge_kw if power_kw > 0.0 else battery.max_discharge_kw),
+                as_fraction(site.battery, power_kw),
                 min(max(missing_kw / room_kw, 0.0), 1.0) if room_kw > 0.0 else 0.0,
                 SETPOINT_C,
                 hall_model.matched_fan_fraction(site.hall, full_kw),

@@ -1,12 +1,12 @@
 """The whole site as one convex program, on one path of the future or on several that begin alike."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.program import SOLVERS, Program
+from baselines.finite import check_finite
+from baselines.program import RELAXED, SOLVERS, Program
 from baselines.site_path import SitePath
 from baselines.site_plan import Outlook, Plan, Prices
 from baselines.tail_risk import Risk
@@ -15,7 +15,6 @@ from data.arrivals import ExpectedJobs
 from models.site import Site
 
 Floats = NDArray[np.float64]
-RELAXED: Final = 0.5  # kW or K: a plan that leaves a limit by more is counted as relaxed
 
 
 class SitePlanner:
@@ -110,9 +109,7 @@ class SitePlanner:
         if len(paths) != len(self._paths):
             raise ValueError(f"{len(paths)} outlooks for a program of {len(self._paths)} paths; give one for each")
         for now in paths:
-            for name, value in now._asdict().items():
-                if not np.isfinite(value).all():
-                    raise ValueError(f"a plan needs finite numbers; {name} is {value}")
+            check_finite(**now._asdict())
         last = self._last.later() if self._last else self._paths[0].rest(paths[0])
         reference = Reference(last.it_kw, last.setpoint_c, last.fan_fraction)
         hall_within = self._near.feed(paths[0].hall, reference, paths[0].wet_bulb_c, paths[0].end_gbp_per_mwh)

@@ -9,6 +9,7 @@ from baselines.rule import RulePolicy
 from envs.fields import FloatArray, position
 from envs.single import SystemEnv
 from envs.site import SiteSystem
+from models.battery import as_fraction
 from models.hall import matched_fan_fraction
 
 FAN_MARGIN: Final = 1.1  # air delivered over the air that the servers drew in the last period
@@ -52,7 +53,7 @@ class SiteRulePolicy:
         self._battery = battery
         self._settings = settings
         self._full_speed_kw = 1.0 / (FAN_MARGIN * matched_fan_fraction(system.site.hall, 1.0))
-        self._max_discharge_kw = system.battery.max_discharge_kw
+        self._storage = system.battery
         fields = system.observation_fields
         self._it, self._sold = position(fields, "it_kw"), position(fields, "sold_now_kw")
         self._capacity_kw = system.site.queue.capacity_kw if after_waiting else None
@@ -86,7 +87,7 @@ class SiteRulePolicy:
         """The seven fields of a site's action, shape (7,)."""
         setpoint_c, capacity, flexibility, price = self._settings
         sold_kw = float(observation[self._sold])
-        power = -sold_kw / self._max_discharge_kw if sold_kw > 0.0 else float(self._battery.act(observation)[0])
+        power = as_fraction(self._storage, -sold_kw) if sold_kw > 0.0 else float(self._battery.act(observation)[0])
         fan_fraction = float(observation[self._it]) / self._full_speed_kw
         capacity *= self._spare_fraction(observation)
         return np.array([power, 1.0, setpoint_c, fan_fraction, capacity, flexibility, price], dtype=np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from baselines.finite import check_finite
 from data.schema import PERIOD_H
 from models.battery import Battery
 from models.settlement import Adders
@@ -42,11 +43,9 @@ def cheapest_kw(
     Raises:
         ValueError: An input is not finite.
     """
-    if not (np.isfinite(price_gbp_per_mwh).all() and np.isfinite([energy_kwh, end_value_gbp_per_mwh]).all()):
-        raise ValueError(
-            f"a plan needs finite numbers; got energy {energy_kwh}, end value {end_value_gbp_per_mwh} and "
-            f"{int((~np.isfinite(price_gbp_per_mwh)).sum())} prices that are not"
-        )
+    check_finite(
+        energy_kwh=energy_kwh, price_gbp_per_mwh=price_gbp_per_mwh, end_value_gbp_per_mwh=end_value_gbp_per_mwh
+    )
     b, hours = battery, np.full(price_gbp_per_mwh.size, PERIOD_H)
     hours[0] = first_h
     price = price_gbp_per_mwh / 1000.0

@@ -10,7 +10,7 @@ from envs.episodes import EpisodeSystem
 from envs.fields import Field, FloatArray, position, positions
 from envs.information import FORECAST_PREFIX
 from envs.system import Lanes
-from models.battery import Battery, as_fractions, power_limits_kw
+from models.battery import Battery, as_fraction, power_limits_kw
 from models.compiling import LOOP
 
 
@@ -65,4 +65,4 @@ def feasible_fractions(battery: Battery, step_h: float, lanes: np.ndarray, low: 
     """Write what each lane's battery can do in the next `step_h` hours, into columns of shape (lanes,)."""
     for i in range(lanes.size):
         low_kw, high_kw = power_limits_kw(battery, lanes[i]["energy_kwh"], step_h)
-        low[i], high[i] = as_fractions(battery, low_kw, high_kw)
+        low[i], high[i] = as_fraction(battery, low_kw), as_fraction(battery, high_kw)

@@ -292,7 +292,8 @@ def _feasible_lanes(sites: np.ndarray, outside: Outside, lanes: np.ndarray, low:
         # The load of the coming period is not known yet; that of the last one stands for it.
         load_kw = lane["grid_kw"] - lane["power_kw"]
         low_kw, high_kw = model.battery_limits_kw(site, lane["energy_kwh"], load_kw)
-        low[i, model.POWER], high[i, model.POWER] = battery_model.as_fractions(site.battery, low_kw, high_kw)
+        low[i, model.POWER] = battery_model.as_fraction(site.battery, low_kw)
+        high[i, model.POWER] = battery_model.as_fraction(site.battery, high_kw)
         limit_kw = model.job_limit_kw(cluster_limit_kw, lane)
         if queue.releasable_kw(site.queue, lane["queue"], lane["period"], limit_kw) <= 0.0:
             high[i, model.RELEASE] = 0.0

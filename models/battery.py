@@ -46,6 +46,8 @@ def checked(battery: Battery) -> Battery:
     for name, value in battery._asdict().items():
         if not isfinite(value) or value < 0.0:
             raise ValueError(f"battery {name} is {value}; it must be a finite number, 0 or above")
+    if not battery.capacity_kwh > 0.0:
+        raise ValueError("battery capacity_kwh is 0; where there is no battery set its two powers to 0")
     for name in ("charge_efficiency", "discharge_efficiency"):
         if not 0.0 < getattr(battery, name) <= 1.0:
             raise ValueError(f"battery {name} is {getattr(battery, name)}; it must be above 0 and at most 1")
@@ -55,7 +57,7 @@ def checked(battery: Battery) -> Battery:
             "it must be 0 <= min_fraction <= max_fraction <= 1"
         )
     power_kw = max(battery.max_charge_kw, battery.max_discharge_kw)
-    if battery.capacity_kwh > 0.0 and power_kw > 0.0 and not SHORTEST_H <= battery.capacity_kwh / power_kw <= LONGEST_H:
+    if power_kw > 0.0 and not SHORTEST_H <= battery.capacity_kwh / power_kw <= LONGEST_H:
         raise ValueError(
             f"battery capacity_kwh is {battery.capacity_kwh:g} and its highest power {power_kw:g} kW; the first "
             f"divided by the second must be {SHORTEST_H:g} to {LONGEST_H:g} hours: is one of them in W or MW?"
@@ -83,10 +85,10 @@ def asked_kw(b: Battery, power_fraction: float) -> float:
 
 
 @njit(**KERNEL)
-def as_fractions(b: Battery, low_kw: float, high_kw: float) -> tuple[float, float]:
-    """Power limits as the shares that ask for them."""
-    low = low_kw / b.max_discharge_kw if b.max_discharge_kw > 0.0 else 0.0
-    return low, high_kw / b.max_charge_kw if b.max_charge_kw > 0.0 else 0.0
+def as_fraction(b: Battery, power_kw: float) -> float:
+    """The share that asks for a grid power; 0 where the battery has none in that direction."""
+    highest_kw = b.max_charge_kw if power_kw > 0.0 else b.max_discharge_kw
+    return power_kw / highest_kw if highest_kw > 0.0 else 0.0
 
 
 @njit(**KERNEL)

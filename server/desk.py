@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 CLOCKS_APART: Final = timedelta(minutes=1)  # a caller's clock and ours
 RECORD_WITHIN_S: Final = 1.0  # longer than this no answer waits for the database
+OTHER_UNIT: Final = 10.0  # times the highest power that a battery has are W and not kW
 HALF_HOUR: Final = PERIOD.to_pytimedelta()
 IMBALANCE: Final = "imbalance_price_gbp_per_mwh"
 Opinion = Literal["buy", "sell", "skip"]
@@ -108,7 +109,13 @@ class Desk:
 
         Raises:
             Disorder: It contradicts what is stored or the clock.
+            ValueError: Its power is in another unit.
         """
+        highest_kw = max(self._dispatcher.battery.max_charge_kw, self._dispatcher.battery.max_discharge_kw)
+        if power_kw is not None and abs(power_kw) > OTHER_UNIT * max(highest_kw, 1.0):
+            raise ValueError(
+                f"{power_kw:g} kW were measured, and the battery's highest power is {highest_kw:g}: is it W?"
+            )
         reading = Reading(timestamp, charge_fraction, power_kw, self._clock())
         new, notes = self._readings.take(reading)
         for note in notes:

@@ -32,6 +32,8 @@ def live_section(desk: Desk) -> Section:
             taken = desk.measured(reading.timestamp, reading.charge_fraction, reading.power_kw)
         except Disorder as error:
             raise HTTPException(409, [Problem(field="timestamp", message=str(error)).model_dump()]) from error
+        except ValueError as error:
+            raise HTTPException(422, [Problem(field="power_kw", message=str(error)).model_dump()]) from error
         return Receipt.from_domain(taken)
 
     @router.get("/plan", responses=NONE_YET)

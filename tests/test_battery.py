@@ -106,6 +106,7 @@ def test_nan_asks_for_nothing():
         ({"min_fraction": 0.95}, "0.95 to 0.9"),
         ({"max_fraction": 1.5}, "0.15 to 1.5"),
         ({"wear_gbp_per_kwh": math.inf}, "wear_gbp_per_kwh is inf"),
+        ({"capacity_kwh": 0.0}, "two powers to 0"),
         ({"capacity_kwh": 1e6}, "in W or MW"),
         ({"capacity_kwh": 1.0}, "in W or MW"),
         ({"max_charge_kw": 0.25, "max_discharge_kw": 0.25}, "in W or MW"),

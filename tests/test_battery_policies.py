@@ -233,6 +233,16 @@ def test_no_policy_acts_on_what_is_not_published(name, table, forecaster):
         np.testing.assert_array_equal(actions[0], actions[1])
 
 
+@pytest.mark.parametrize("power", ["max_charge_kw", "max_discharge_kw"])
+@pytest.mark.parametrize("name", ["mpc", "dp", "stochastic_dp", "mpc_scenario", "oracle"])
+def test_a_battery_that_moves_one_way_only_is_run(name, power, history):
+    battery = Battery(**{power: 0.0})
+    env = SystemEnv(BatterySystem(Scenario(history, "validation", "day"), battery=battery))
+    trace = play(env, {**POLICIES, "oracle": OraclePolicy}[name].for_env(env), 0)
+    assert np.isfinite(trace["reward_gbp"]).all()
+    assert trace["power_kw"].between(-battery.max_discharge_kw, battery.max_charge_kw).all()
+
+
 def test_the_rule_buys_cheap_sells_dear_and_rests_on_a_flat_day():
     rule, observation = RulePolicy(FIELDS), np.zeros(len(FIELDS), dtype=np.float32)
     forecast = positions(FIELDS, FORECAST_PREFIX)

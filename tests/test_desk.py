@@ -155,6 +155,9 @@ def test_contradicting_telemetry_is_a_conflict(store, opened):
         assert answer.status_code == 409
         assert answer.json()["detail"][0]["field"] == "timestamp"
     assert client.post("/v1/telemetry", json={**reading(NOON), "soc": 1}).status_code == 422
+    in_w = client.post("/v1/telemetry", json={**reading(NOON + timedelta(minutes=1)), "power_kw": -250_000.0})
+    assert in_w.status_code == 422
+    assert "is it W?" in in_w.text
 
 
 def test_a_signal_is_an_opinion_with_stops_and_is_audited_but_not_in_force(store, opened):

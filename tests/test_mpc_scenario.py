@@ -18,7 +18,8 @@ from data import splits
 from data.publication import hide_unpublished
 from data.splits import SPLITS
 from envs.battery import BatterySystem
-from envs.fields import position
+from envs.fields import position, positions
+from envs.information import FORECAST_PREFIX
 from envs.scenario import History, Scenario
 from envs.single import SystemEnv
 from models.battery import Battery
@@ -177,6 +178,14 @@ def test_a_charge_outside_the_band_is_counted(env, fit, fan):
     assert policy.counts() == {"relaxed_plans": 2, "failed_plans": 0}
     policy.reset(0)
     assert policy.counts()["relaxed_plans"] == 0
+
+
+def test_a_forecast_that_is_no_number_is_refused(env, fit, fan):
+    policy = ScenarioMpcPolicy(Battery(), Adders(), env.system.observation_fields, [fit[0]], [fan])
+    observation, _ = env.reset(seed=0)
+    observation[positions(env.system.observation_fields, FORECAST_PREFIX)] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        policy.act(observation)
 
 
 def test_what_is_out_of_range_is_refused(env, fit, fan):

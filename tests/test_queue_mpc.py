@@ -9,6 +9,8 @@ from baselines.job_block import Jobs, Surroundings, plan_starts, start_cost_gbp
 from baselines.queue_mpc import QueueMpcPolicy
 from data.publication import hide_unpublished
 from envs.battery import BatterySystem
+from envs.fields import position, positions
+from envs.information import FORECAST_PREFIX
 from envs.job_queue import JobQueueSystem
 from envs.scenario import Episode, History, Scenario
 from envs.single import SystemEnv
@@ -115,6 +117,25 @@ def test_no_decision_rests_on_what_is_not_published(table, forecaster):
             observation, *_ = env.step(actions[-1])
         taken.append(actions)
     np.testing.assert_array_equal(*taken)
+
+
+def test_a_job_that_cannot_end_in_time_is_planned_and_counted_and_numbers_that_are_none_are_refused(history):
+    env = _env(history, 48)
+    policy = QueueMpcPolicy.for_env(env)
+    fields = env.system.observation_fields
+    observation, _ = env.reset(seed=0)
+    observation[[position(fields, f"slot_{s:02d}_power_kw") for s in range(env.system.rules.visible_slots)]] = 0.0
+    job = {"power_kw": 40.0, "duration_h": 2.0, "due_h": 6.0, "sla_gbp_per_h": 50.0}
+    for name, value in job.items():
+        observation[position(fields, f"slot_00_{name}")] = value
+    policy.act(observation)
+    assert policy.counts() == {"relaxed_plans": 0, "failed_plans": 0}
+    observation[position(fields, "slot_00_due_h")] = -3.0
+    assert env.action_space.contains(policy.act(observation))
+    assert policy.counts() == {"relaxed_plans": 1, "failed_plans": 0}
+    observation[positions(fields, FORECAST_PREFIX)] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        policy.act(observation)
 
 
 def test_what_it_cannot_run_is_refused(history):
